@@ -1,0 +1,139 @@
+//! What is counted, and how things end: newtypes and closed enums shared by every crate of the workspace.
+
+use serde::{Deserialize, Serialize};
+
+/// One vocabulary entry of the policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Token(pub u32);
+
+/// A node of one execution tree, numbered from 0 (the root) in the order of admission: a parent precedes its children.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub u32);
+
+impl NodeId {
+    /// The root of every tree.
+    pub const ROOT: Self = Self(0);
+
+    /// Position in the arena.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Distance from the root, which is at depth 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Depth(pub u8);
+
+/// Counts published updates of the policy's weights; 0 is what the run began with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WeightsVersion(pub u64);
+
+/// A node's own success s(X), checked to lie in 0..=1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f32", into = "f32")]
+pub struct Success(f32);
+
+/// A success outside 0..=1, or not a number.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("success must lie in 0..=1, got {0}")]
+pub struct SuccessError(pub f32);
+
+impl Success {
+    /// Nothing achieved.
+    pub const ZERO: Self = Self(0.0);
+    /// Everything achieved.
+    pub const ONE: Self = Self(1.0);
+
+    /// Checks the range.
+    ///
+    /// # Errors
+    /// [`SuccessError`] outside 0..=1 and for NaN.
+    pub fn new(value: f32) -> Result<Self, SuccessError> {
+        if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(SuccessError(value)) }
+    }
+
+    /// The number in 0..=1.
+    #[must_use]
+    pub const fn value(self) -> f32 {
+        self.0
+    }
+}
+
+impl TryFrom<f32> for Success {
+    type Error = SuccessError;
+    fn try_from(value: f32) -> Result<Self, SuccessError> {
+        Self::new(value)
+    }
+}
+
+impl From<Success> for f32 {
+    fn from(success: Success) -> Self {
+        success.0
+    }
+}
+
+/// How a node ended. Exactly one per node. The table of effects on credit is in `rao_tree::credit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NodeStatus {
+    /// It said it was done and was graded: its success is what the environment gave.
+    Finished,
+    /// Its environment ended it for something it did: success 0.
+    Failed,
+    /// It met one of its own limits before it finished: success 0.
+    Truncated(Limit),
+    /// The caller's clock ran out: says nothing about the policy.
+    TimedOut,
+    /// Ended from outside because its parent or its tree ended.
+    Cancelled,
+    /// It could not be judged, or its environment broke: never counted as a zero.
+    Invalid,
+}
+
+/// What was exhausted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Depth below the root.
+    Depth,
+    /// Nodes of the tree.
+    Nodes,
+    /// Children of one node, over its life.
+    Children,
+    /// Actions of one node.
+    Steps,
+    /// Sampled tokens of the tree.
+    Tokens,
+    /// Context window of one node.
+    Context,
+}
+
+/// Why a node was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// An ancestor ended first.
+    ParentEnded,
+    /// The caller stopped the run.
+    Caller,
+}
+
+/// Caps of one tree. Every one is inclusive: `depth_max: 2` allows nodes at depth 0, 1 and 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Deepest node; 0 forbids delegation.
+    pub depth_max: u8,
+    /// Nodes of the tree, root included.
+    pub nodes_max: u32,
+    /// Children of one node over its life.
+    pub children_max: u16,
+    /// Actions of one node.
+    pub steps_max: u16,
+    /// Tokens that the policy may sample in the whole tree.
+    pub tokens_max: u64,
+    /// Tokens of one node's context, prompt and observations included.
+    pub context_max: u32,
+    /// Nodes of the tree that may be at work at once; waiting parents do not count. Bounds memory, never refuses.
+    pub concurrent_max: u32,
+}

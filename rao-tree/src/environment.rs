@@ -1,0 +1,115 @@
+//! What is acted upon: [`Environment`], one value per node.
+
+use crate::policy::Constraint;
+use rao_proto::{Limit, NodeStatus, Success, Token};
+
+/// The world as one node sees it.
+///
+/// # For implementers
+/// A node's environment owns what that node alone knows and shares what its tree shares. [`child`](Environment::child) hands a child its
+/// task; the driver decides whether it may exist at all. Calls for one node never overlap; calls for siblings may interleave in any order.
+pub trait Environment: Sized {
+    /// The environment itself broke. Costs this node alone: it becomes invalid, never a zero.
+    type Error: core::error::Error;
+
+    /// Writes the opening context: what the parent handed over.
+    ///
+    /// # Errors
+    /// The environment broke, or the opening context does not fit.
+    fn observe(&mut self, out: &mut Observation<'_>) -> Result<(), Self::Error>;
+
+    /// What the policy may say next; `None` for free text.
+    fn constraint(&mut self) -> Option<&mut dyn Constraint>;
+
+    /// Takes an action and writes what the node then sees.
+    ///
+    /// # Errors
+    /// The environment broke. A clumsy action is an observation, not an error.
+    fn step(&mut self, action: &[Token], out: &mut Observation<'_>) -> Result<Outcome, Self::Error>;
+
+    /// The environment of child `index` of the delegation that [`step`](Environment::step) has just asked for.
+    ///
+    /// # Errors
+    /// The environment broke.
+    fn child(&mut self, index: u8) -> Result<Self, Self::Error>;
+
+    /// Takes the answers of a whole delegation, in the order it named the children, and writes what the node then sees.
+    ///
+    /// # Errors
+    /// The environment broke.
+    fn resume(&mut self, answers: &[Answer<'_>], out: &mut Observation<'_>) -> Result<Outcome, Self::Error>;
+
+    /// What this node hands to its parent when it ends; empty by default.
+    fn answer(&self) -> &[u8] {
+        &[]
+    }
+}
+
+/// What an action led to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// The node goes on.
+    Continue,
+    /// The node waits for this many children, which work at once.
+    Delegate {
+        /// How many, at least 1.
+        children: u8,
+    },
+    /// The node is done and was graded.
+    Finish(Success),
+    /// The environment's own limit was met.
+    Truncate(Limit),
+}
+
+/// What came of one launch of a delegation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Answer<'a> {
+    /// The child ran and ended.
+    Ended {
+        /// How.
+        status: NodeStatus,
+        /// Its own success; zero unless it finished.
+        success: Success,
+        /// What it hands over.
+        value: &'a [u8],
+    },
+    /// The child was never launched.
+    Refused(Limit),
+}
+
+/// Where an environment writes what a node sees; refuses what the node's window cannot hold.
+pub struct Observation<'a> {
+    tokens: &'a mut [Token],
+    len: usize,
+    overflowed: bool,
+}
+
+impl<'a> Observation<'a> {
+    /// Nothing seen yet; `room` is what is left of the window.
+    pub fn new(room: &'a mut [Token]) -> Self {
+        Self { tokens: room, len: 0, overflowed: false }
+    }
+
+    /// Appends a token; past the window it is dropped and the node will be truncated.
+    pub fn push(&mut self, token: Token) {
+        match self.tokens.get_mut(self.len) {
+            Some(place) => {
+                *place = token;
+                self.len += 1;
+            }
+            None => self.overflowed = true,
+        }
+    }
+
+    /// What was written.
+    #[must_use]
+    pub fn tokens(&self) -> &[Token] {
+        &self.tokens[..self.len]
+    }
+
+    /// Something did not fit.
+    #[must_use]
+    pub fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+}
