@@ -1,44 +1,133 @@
 //! The append-only events that describe a run.
 
-use crate::types::{CancelReason, Depth, Limit, Limits, NodeId, NodeStatus, Success, Token, WeightsVersion};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::types::{CancelReason, Depth, Limit, Limits, NodeId, NodeStatus, Success, WeightsVersion};
+use crate::views::{Logprobs, Tokens};
 
 /// One event and when it happened.
-#[derive(Clone, Copy, Debug, PartialEq)]
+///
+/// `Serialize` also serves human-readable formats; to read a record, [`decode`](crate::decode) a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record<'a> {
     /// Microseconds since the run was opened, by the caller's clock; 0 where the caller has none.
     pub at_us: u64,
     /// What happened.
+    #[serde(borrow)]
     pub event: Event<'a>,
 }
 
-/// What happened. The order of the variants is the wire format: append only.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What happened.
+///
+/// The order of the variants is the wire format: append only, and the fields of a variant never change. A reader skips variants that are
+/// newer than itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// First event of a run.
-    RunOpened { task: &'a str, seed: u64, limits: Limits, weights: WeightsVersion },
-    /// A node was admitted. The root has no parent.
-    Spawn { node: NodeId, parent: Option<NodeId>, depth: Depth, task: &'a str },
-    /// A launch was refused; the parent is told. `index` counts within the delegation.
-    Refuse { parent: NodeId, index: u8, limit: Limit },
-    /// Tokens that the node reads and did not choose.
-    Observe { node: NodeId, tokens: Tokens<'a> },
-    /// Tokens that the node chose, with the log-probability of each under the distribution it was sampled from.
-    Act { node: NodeId, tokens: Tokens<'a>, logprobs: Logprobs<'a>, weights: WeightsVersion },
+    RunOpened {
+        /// What the root is asked to do.
+        task: &'a str,
+        /// What every random choice of the run derives from.
+        seed: u64,
+        /// Caps of the tree.
+        limits: Limits,
+        /// Weights published when the run began.
+        weights: WeightsVersion,
+    },
+    /// A node was admitted. Every spawn is followed by exactly one `Return` or `Cancel` of the same node.
+    Spawn {
+        /// The new node.
+        node: NodeId,
+        /// Who launched it; `None` for the root.
+        parent: Option<NodeId>,
+        /// Distance from the root.
+        depth: Depth,
+        /// What it is asked to do.
+        task: &'a str,
+    },
+    /// A launch was refused; the parent is told.
+    Refuse {
+        /// Who wanted to launch.
+        parent: NodeId,
+        /// Position within the delegation, from 0.
+        index: u8,
+        /// What stood against it.
+        limit: Limit,
+    },
+    /// Tokens that the node reads and did not choose. Successive ones append.
+    Observe {
+        /// The reader.
+        node: NodeId,
+        /// What it reads.
+        tokens: Tokens<'a>,
+    },
+    /// One action: tokens that the node chose.
+    Act {
+        /// The chooser.
+        node: NodeId,
+        /// What it chose.
+        tokens: Tokens<'a>,
+        /// Natural-log probability of each token under the distribution it was sampled from; as many as there are tokens.
+        logprobs: Logprobs<'a>,
+        /// Weights that sampled it.
+        weights: WeightsVersion,
+    },
     /// The node ended of itself.
-    Return { node: NodeId, status: NodeStatus, value: &'a [u8] },
+    Return {
+        /// The node that ended.
+        node: NodeId,
+        /// How.
+        status: NodeStatus,
+        /// Its answer, as its parent gets it; empty where it has none.
+        #[serde(serialize_with = "bytes")]
+        value: &'a [u8],
+    },
     /// The node was ended from outside.
-    Cancel { node: NodeId, reason: CancelReason },
+    Cancel {
+        /// The node that ended.
+        node: NodeId,
+        /// Why.
+        reason: CancelReason,
+    },
     /// The node's own success s(X). Follows its `Return`; absent when it could not be judged.
-    Score { node: NodeId, success: Success },
+    Score {
+        /// The node that was judged.
+        node: NodeId,
+        /// Its success.
+        success: Success,
+    },
     /// Last event of a run.
-    RunClosed { nodes: u32, tokens: u64 },
+    RunClosed {
+        /// Nodes admitted, root included.
+        nodes: u32,
+        /// Tokens sampled, all nodes together.
+        tokens: u64,
+    },
 }
 
-/// Tokens borrowed from memory or from a frame.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tokens<'a>(pub &'a [Token]);
+impl Event<'_> {
+    /// The number that stands for the variant on the wire.
+    #[must_use]
+    pub const fn kind(&self) -> u32 {
+        match self {
+            Self::RunOpened { .. } => 0,
+            Self::Spawn { .. } => 1,
+            Self::Refuse { .. } => 2,
+            Self::Observe { .. } => 3,
+            Self::Act { .. } => 4,
+            Self::Return { .. } => 5,
+            Self::Cancel { .. } => 6,
+            Self::Score { .. } => 7,
+            Self::RunClosed { .. } => 8,
+        }
+    }
+}
 
-/// Natural-log probabilities borrowed from memory or from a frame.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Logprobs<'a>(pub &'a [f32]);
+/// Kinds below this are known to this version of the crate: one more than that of the last variant.
+pub(crate) const KINDS: u32 = Event::RunClosed { nodes: 0, tokens: 0 }.kind() + 1;
+
+/// serde writes `&[u8]` element by element; this writes the same bytes in one go.
+fn bytes<S: Serializer>(value: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(value)
+}

@@ -50,7 +50,11 @@ impl Success {
     /// # Errors
     /// [`SuccessError`] outside 0..=1 and for NaN.
     pub fn new(value: f32) -> Result<Self, SuccessError> {
-        if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(SuccessError(value)) }
+        if (0.0..=1.0).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err(SuccessError(value))
+        }
     }
 
     /// The number in 0..=1.
@@ -74,6 +78,8 @@ impl From<Success> for f32 {
 }
 
 /// How a node ended. Exactly one per node. The table of effects on credit is in `rao_tree::credit`.
+///
+/// The order of the variants is part of the wire format: append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum NodeStatus {
@@ -92,6 +98,8 @@ pub enum NodeStatus {
 }
 
 /// What was exhausted.
+///
+/// The order of the variants is part of the wire format: append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Limit {
@@ -110,6 +118,8 @@ pub enum Limit {
 }
 
 /// Why a node was cancelled.
+///
+/// The order of the variants is part of the wire format: append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CancelReason {
@@ -120,6 +130,8 @@ pub enum CancelReason {
 }
 
 /// Caps of one tree. Every one is inclusive: `depth_max: 2` allows nodes at depth 0, 1 and 2.
+///
+/// The fields and their order are part of the wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Deepest node; 0 forbids delegation.

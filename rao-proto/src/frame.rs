@@ -1,0 +1,292 @@
+//! One record to bytes and back. SPEC.md fixes the layout.
+
+use postcard::ser_flavors::Size;
+
+use crate::event::{Event, KINDS, Record};
+
+/// First byte of every frame that this crate writes, and the only one that it reads.
+pub const VERSION: u8 = 1;
+
+/// Largest frame in bytes, version byte and checksum included.
+///
+/// What must fit whole is one action. The longest context that the Qwen3 family takes is 131,072 tokens; an id below 2^21 takes 3 bytes
+/// and its log-probability 4, so such an action takes 917,504 bytes, and this is the next power of two. Buffers need not be that large: a
+/// writer's needs [`encoded_len`], a reader on a small device takes the frames that fit its own.
+pub const FRAME_MAX: usize = 1 << 20;
+
+/// Bytes before the payload: version and length.
+const HEADER_LEN: usize = 5;
+/// Bytes after the payload.
+const CHECKSUM_LEN: usize = 4;
+/// What a frame adds to its payload; also the shortest stretch of bytes that can be a frame.
+const OVERHEAD: usize = HEADER_LEN + CHECKSUM_LEN;
+const PAYLOAD_MAX: usize = FRAME_MAX - OVERHEAD;
+
+/// CRC-32 as in Ethernet, gzip and PNG (ISO-HDLC): every burst of up to 32 bits is caught, and every language has it.
+/// Sixteen tables (16 KiB) where memory is plenty, one (1 KiB) on devices.
+#[cfg(target_pointer_width = "64")]
+static CRC: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
+#[cfg(not(target_pointer_width = "64"))]
+static CRC: crc::Crc<u32, crc::Table<1>> = crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
+
+/// Why a record was not encoded; nothing of `out` is to be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The caller's slice is too short for this frame.
+    #[error("frame takes {needed} bytes, {available} are available")]
+    BufferTooSmall {
+        /// What the frame takes.
+        needed: usize,
+        /// What the slice has.
+        available: usize,
+    },
+    /// The frame would be longer than [`FRAME_MAX`]. Observations can be split; anything else has to be shortened.
+    #[error("frame would take {len} bytes, the limit is {FRAME_MAX}")]
+    TooLong {
+        /// What the frame would take.
+        len: usize,
+    },
+    /// An act without exactly one log-probability for each token.
+    #[error("act has {tokens} tokens and {logprobs} log-probabilities")]
+    Count {
+        /// How many tokens.
+        tokens: usize,
+        /// How many log-probabilities.
+        logprobs: usize,
+    },
+}
+
+/// Why bytes are not a frame, or a frame not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The bytes end before the frame does. More bytes may cure it.
+    #[error("torn frame: {available} of at least {needed} bytes")]
+    Torn {
+        /// Length of the frame as far as it is known: exact once version and length are there.
+        needed: usize,
+        /// Bytes that are there.
+        available: usize,
+    },
+    /// Not a frame of this version of the format, or no frame at all.
+    #[error("version {found}, expected {VERSION}")]
+    Version {
+        /// The first byte.
+        found: u8,
+    },
+    /// The length field claims a frame above [`FRAME_MAX`].
+    #[error("payload of {payload_len} bytes would exceed the frame limit of {FRAME_MAX}")]
+    TooLong {
+        /// What the length field says.
+        payload_len: u32,
+    },
+    /// The bytes are not what was written.
+    #[error("checksum {stored:08x}, computed {computed:08x}")]
+    Checksum {
+        /// What the frame says.
+        stored: u32,
+        /// What its bytes give.
+        computed: u32,
+    },
+    /// A sound frame with an event that this version of the crate does not know. [`Frames`](crate::Frames) skips and counts these.
+    #[error("unknown event {kind}")]
+    UnknownEvent {
+        /// Number of the event.
+        kind: u32,
+        /// Length of the frame, so that it can be skipped.
+        frame_len: usize,
+    },
+    /// A sound frame whose payload no writer of this format makes.
+    #[error("malformed payload: {reason}")]
+    Malformed {
+        /// What is wrong with it.
+        reason: Malformed,
+        /// Length of the frame, so that it can be skipped.
+        frame_len: usize,
+    },
+}
+
+/// What is wrong with a payload whose checksum is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// A field runs past the end of the payload.
+    #[error("a field runs past the end")]
+    Short,
+    /// Bytes follow the last field.
+    #[error("{bytes} bytes follow the last field")]
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
+    /// A varint does not fit its type.
+    #[error("an integer is out of range")]
+    Integer,
+    /// A text is not UTF-8.
+    #[error("a text is not UTF-8")]
+    Utf8,
+    /// A value outside its type: an unknown status, limit or reason, an option neither absent nor present, a success outside 0..=1, tokens
+    /// that are not whole varints, log-probabilities that are not whole, finite and at most 0.
+    #[error("a value is outside its type")]
+    Value,
+    /// An act without exactly one log-probability for each token.
+    #[error("act has {tokens} tokens and {logprobs} log-probabilities")]
+    Count {
+        /// How many tokens.
+        tokens: usize,
+        /// How many log-probabilities.
+        logprobs: usize,
+    },
+    /// A varint is longer than it need be. One record has one encoding, so that equal traces are equal bytes.
+    #[error("an integer is longer than it need be")]
+    NotCanonical,
+}
+
+impl DecodeError {
+    /// Length of the frame where the frame itself is sound and only its content is not understood: a reader may go on after it. `None`
+    /// where the length cannot be trusted.
+    #[must_use]
+    pub const fn frame_len(&self) -> Option<usize> {
+        match *self {
+            Self::UnknownEvent { frame_len, .. } | Self::Malformed { frame_len, .. } => Some(frame_len),
+            Self::Torn { .. } | Self::Version { .. } | Self::TooLong { .. } | Self::Checksum { .. } => None,
+        }
+    }
+}
+
+/// Bytes that [`encode`] takes for this record, exactly.
+///
+/// # Errors
+/// [`EncodeError::TooLong`] and [`EncodeError::Count`], as [`encode`].
+pub fn encoded_len(record: &Record<'_>) -> Result<usize, EncodeError> {
+    counts(&record.event).map_err(|(tokens, logprobs)| EncodeError::Count { tokens, logprobs })?;
+    let len = OVERHEAD + payload_len(record);
+    if len > FRAME_MAX {
+        Err(EncodeError::TooLong { len })
+    } else {
+        Ok(len)
+    }
+}
+
+/// Writes one frame to the front of `out` and returns its length.
+///
+/// # Errors
+/// [`EncodeError`]; then what `out` holds is unspecified.
+pub fn encode(record: &Record<'_>, out: &mut [u8]) -> Result<usize, EncodeError> {
+    counts(&record.event).map_err(|(tokens, logprobs)| EncodeError::Count { tokens, logprobs })?;
+    let available = out.len();
+    let room = available.min(FRAME_MAX).saturating_sub(CHECKSUM_LEN);
+    // The payload is written first and measured afterwards: the common case takes one pass.
+    let payload = out
+        .get_mut(HEADER_LEN..room)
+        .and_then(|payload| postcard::to_slice(record, payload).ok());
+    let Some(payload_len) = payload.map(|payload| payload.len()) else {
+        let needed = encoded_len(record)?;
+        return Err(EncodeError::BufferTooSmall { needed, available });
+    };
+    let checksum_at = HEADER_LEN + payload_len;
+    out[0] = VERSION;
+    // At most PAYLOAD_MAX, so the cast keeps every bit.
+    out[1..HEADER_LEN].copy_from_slice(&(payload_len as u32).to_le_bytes());
+    let checksum = CRC.checksum(&out[..checksum_at]);
+    out[checksum_at..checksum_at + CHECKSUM_LEN].copy_from_slice(&checksum.to_le_bytes());
+    Ok(checksum_at + CHECKSUM_LEN)
+}
+
+/// Reads the frame at the front of `bytes`; returns the record, which borrows from them, and the length of the frame.
+///
+/// Never panics and never looks beyond `bytes`, whatever they are. What it accepts, [`encode`] turns into the same bytes.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode(bytes: &[u8]) -> Result<(Record<'_>, usize), DecodeError> {
+    let (payload, frame_len) = split_frame(bytes)?;
+    match decode_payload(payload) {
+        Ok(record) => Ok((record, frame_len)),
+        Err(PayloadError::UnknownEvent(kind)) => Err(DecodeError::UnknownEvent { kind, frame_len }),
+        Err(PayloadError::Malformed(reason)) => Err(DecodeError::Malformed { reason, frame_len }),
+    }
+}
+
+/// The payload of the frame at the front, its checksum verified, and the length of the frame.
+fn split_frame(bytes: &[u8]) -> Result<(&[u8], usize), DecodeError> {
+    let torn = |needed| DecodeError::Torn {
+        needed,
+        available: bytes.len(),
+    };
+    let (&found, rest) = bytes.split_first().ok_or(torn(OVERHEAD))?;
+    if found != VERSION {
+        return Err(DecodeError::Version { found });
+    }
+    let (&claimed, rest) = rest.split_first_chunk().ok_or(torn(OVERHEAD))?;
+    let claimed = u32::from_le_bytes(claimed);
+    // A length that does not even fit `usize` is above the limit, too.
+    let payload_len = usize::try_from(claimed).unwrap_or(usize::MAX);
+    if payload_len > PAYLOAD_MAX {
+        return Err(DecodeError::TooLong { payload_len: claimed });
+    }
+    let frame_len = OVERHEAD + payload_len;
+    let (payload, rest) = rest.split_at_checked(payload_len).ok_or(torn(frame_len))?;
+    let (&stored, _) = rest.split_first_chunk().ok_or(torn(frame_len))?;
+    let stored = u32::from_le_bytes(stored);
+    let computed = CRC.checksum(&bytes[..HEADER_LEN + payload_len]);
+    if stored == computed {
+        Ok((payload, frame_len))
+    } else {
+        Err(DecodeError::Checksum { stored, computed })
+    }
+}
+
+enum PayloadError {
+    UnknownEvent(u32),
+    Malformed(Malformed),
+}
+
+impl From<Malformed> for PayloadError {
+    fn from(reason: Malformed) -> Self {
+        Self::Malformed(reason)
+    }
+}
+
+impl From<postcard::Error> for PayloadError {
+    fn from(error: postcard::Error) -> Self {
+        Self::Malformed(match error {
+            postcard::Error::DeserializeUnexpectedEnd => Malformed::Short,
+            postcard::Error::DeserializeBadVarint => Malformed::Integer,
+            postcard::Error::DeserializeBadUtf8 => Malformed::Utf8,
+            _ => Malformed::Value,
+        })
+    }
+}
+
+fn decode_payload(payload: &[u8]) -> Result<Record<'_>, PayloadError> {
+    // Every record begins with its time and the number of its event, whatever follows.
+    let ((_, kind), _) = postcard::take_from_bytes::<(u64, u32)>(payload)?;
+    if kind >= KINDS {
+        return Err(PayloadError::UnknownEvent(kind));
+    }
+    let (record, rest) = postcard::take_from_bytes::<Record<'_>>(payload)?;
+    if !rest.is_empty() {
+        return Err(Malformed::Trailing { bytes: rest.len() }.into());
+    }
+    counts(&record.event).map_err(|(tokens, logprobs)| Malformed::Count { tokens, logprobs })?;
+    // The canonical encoding is the shortest: any other is longer.
+    if payload_len(&record) != payload.len() {
+        return Err(Malformed::NotCanonical.into());
+    }
+    Ok(record)
+}
+
+/// The one rule that spans two fields; its `Err` carries both counts.
+fn counts(event: &Event<'_>) -> Result<(), (usize, usize)> {
+    match event {
+        Event::Act { tokens, logprobs, .. } if tokens.len() != logprobs.len() => Err((tokens.len(), logprobs.len())),
+        _ => Ok(()),
+    }
+}
+
+fn payload_len(record: &Record<'_>) -> usize {
+    // Counting has no buffer to overflow, and no type of a record refuses to be serialized.
+    postcard::serialize_with_flavor(record, Size::default()).unwrap_or(usize::MAX - OVERHEAD)
+}

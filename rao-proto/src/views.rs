@@ -1,0 +1,28 @@
+//! Tokens and log-probabilities, borrowed from the sampler's memory or straight from a frame.
+//!
+//! On the wire both are a byte count (varint) and that many bytes: tokens as canonical LEB128 varints, log-probabilities as little-endian
+//! IEEE 754 binary32. The byte count is what lets a decoded view borrow the frame; the bytes are checked once, when the view is made.
+
+use core::fmt;
+
+use serde::de::Visitor;
+
+mod logprobs;
+mod tokens;
+
+pub use logprobs::{LogprobError, Logprobs, LogprobsIter};
+pub use tokens::{Tokens, TokensIter};
+
+struct BorrowedBytes;
+
+impl<'de> Visitor<'de> for BorrowedBytes {
+    type Value = &'de [u8];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("borrowed bytes")
+    }
+
+    fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<&'de [u8], E> {
+        Ok(bytes)
+    }
+}
