@@ -144,6 +144,8 @@ pub struct Limits {
     pub steps_max: u16,
     /// Tokens that the policy may sample in the whole tree.
     pub tokens_max: u64,
+    /// Tokens of one action.
+    pub action_max: u32,
     /// Tokens of one node's context, prompt and observations included.
     pub context_max: u32,
     /// Nodes of the tree that may be at work at once; waiting parents do not count. Bounds memory, never refuses.

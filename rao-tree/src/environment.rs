@@ -39,6 +39,15 @@ pub trait Environment: Sized {
     /// The environment broke.
     fn resume(&mut self, answers: &[Answer<'_>], out: &mut Observation<'_>) -> Result<Outcome, Self::Error>;
 
+    /// What this node was asked to do, in words for people: it goes into the event log and is never shown to the policy. Empty by default.
+    ///
+    /// # Errors
+    /// Only those of `out`.
+    fn describe(&self, out: &mut dyn core::fmt::Write) -> core::fmt::Result {
+        let _ = out;
+        Ok(())
+    }
+
     /// What this node hands to its parent when it ends; empty by default.
     fn answer(&self) -> &[u8] {
         &[]
@@ -87,7 +96,11 @@ pub struct Observation<'a> {
 impl<'a> Observation<'a> {
     /// Nothing seen yet; `room` is what is left of the window.
     pub fn new(room: &'a mut [Token]) -> Self {
-        Self { tokens: room, len: 0, overflowed: false }
+        Self {
+            tokens: room,
+            len: 0,
+            overflowed: false,
+        }
     }
 
     /// Appends a token; past the window it is dropped and the node will be truncated.

@@ -32,6 +32,11 @@ pub trait Policy {
 
     /// The version of the weights that the next token will be drawn with.
     fn weights(&self) -> WeightsVersion;
+
+    /// The node has ended: nothing kept for its context will be asked for again. Does nothing by default.
+    fn forget(&mut self, sequence: SequenceId) {
+        let _ = sequence;
+    }
 }
 
 /// One action wanted from the policy.
@@ -108,7 +113,13 @@ impl<'a> Completion<'a> {
                 words,
             });
         }
-        Ok(Self { tokens, logprobs, masks, words, len: 0 })
+        Ok(Self {
+            tokens,
+            logprobs,
+            masks,
+            words,
+            len: 0,
+        })
     }
 
     /// Resumes a completion of which the first `len` tokens were drawn by an earlier call (`len` is clamped to the room).
@@ -208,7 +219,9 @@ impl<'a> Mask<'a> {
     /// Whether a token is allowed.
     #[must_use]
     pub fn allows(&self, token: Token) -> bool {
-        self.0.get(token.0 as usize / 64).is_some_and(|word| word >> (token.0 % 64) & 1 == 1)
+        self.0
+            .get(token.0 as usize / 64)
+            .is_some_and(|word| word >> (token.0 % 64) & 1 == 1)
     }
 
     /// The words.

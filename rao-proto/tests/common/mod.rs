@@ -12,6 +12,7 @@ pub fn examples() -> Vec<Record<'static>> {
         children_max: 8,
         steps_max: 300,
         tokens_max: 1 << 20,
+        action_max: 256,
         context_max: 4096,
         concurrent_max: 4,
     };
@@ -215,6 +216,7 @@ pub fn record() -> impl Strategy<Value = Owned> {
                 children_max,
                 steps_max,
                 tokens_max,
+                action_max: context.rotate_left(7) as u32,
                 context_max: context as u32,
                 concurrent_max: concurrent as u32,
             },

@@ -1,0 +1,232 @@
+//! The execution tree: an arena in which a parent always precedes its children, and a fold over the events of a run.
+
+use rao_proto::{Depth, Event, NodeId, NodeStatus, Success, Tokens};
+
+/// Where the nodes of a tree live. `heapless::Vec<Node, N>` is one; a program with an allocator brings its own.
+pub trait Arena: AsRef<[Node]> + AsMut<[Node]> {
+    /// Appends a node.
+    ///
+    /// # Errors
+    /// [`ArenaFull`] when there is no room; the arena is unchanged.
+    fn push(&mut self, node: Node) -> Result<(), ArenaFull>;
+}
+
+/// The arena has no room for another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the arena of the tree is full")]
+pub struct ArenaFull;
+
+impl<const N: usize> Arena for heapless::Vec<Node, N> {
+    fn push(&mut self, node: Node) -> Result<(), ArenaFull> {
+        heapless::Vec::push(self, node).map_err(|_| ArenaFull)
+    }
+}
+
+/// One agent instance: what is known of it from the events alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Who launched it; `None` for the root.
+    pub parent: Option<NodeId>,
+    /// Distance from the root.
+    pub depth: Depth,
+    /// How it ended; `None` while it has not.
+    pub status: Option<NodeStatus>,
+    /// Its own success s(X); zero until it is scored.
+    pub success: Success,
+    /// Actions taken.
+    pub steps: u16,
+    /// Children launched, over its life.
+    pub children: u16,
+    /// Tokens that it chose.
+    pub sampled: u32,
+    /// Tokens of its context: prompt, actions, observations.
+    pub context: u32,
+    /// Sampled tokens on the longest chain of work that had to happen one after the other, up to this node's last action.
+    path: u64,
+    /// Longest `path` among the children it is waiting for.
+    join: u64,
+    pub(crate) work: crate::driver::Work,
+}
+
+impl Node {
+    fn new(parent: Option<NodeId>, depth: Depth) -> Self {
+        Self {
+            parent,
+            depth,
+            status: None,
+            success: Success::ZERO,
+            steps: 0,
+            children: 0,
+            sampled: 0,
+            context: 0,
+            path: 0,
+            join: 0,
+            work: crate::driver::Work::default(),
+        }
+    }
+
+    /// Sampled tokens that had to be drawn one after the other for this node to get where it is: its own, and of each
+    /// delegation only the slowest child's.
+    #[must_use]
+    pub fn critical_path(&self) -> u64 {
+        self.path + self.join
+    }
+}
+
+/// An event that does not fit the tree so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TreeError {
+    /// A node was announced out of order: identifiers count up from 0 without gaps.
+    #[error("node {found:?} announced where {expected:?} was due")]
+    OutOfOrder {
+        /// The identifier that was due.
+        expected: NodeId,
+        /// The identifier in the event.
+        found: NodeId,
+    },
+    /// An event names a node that was never announced.
+    #[error("unknown node {0:?}")]
+    UnknownNode(NodeId),
+    /// The root has a parent, or another node has none.
+    #[error("node {0:?} has no place: only the root is without a parent")]
+    Parentage(NodeId),
+    /// The depth in the event is not one more than the parent's.
+    #[error("node {0:?} has the wrong depth")]
+    WrongDepth(NodeId),
+    /// An event names a node that has already ended.
+    #[error("node {0:?} had already ended")]
+    AlreadyEnded(NodeId),
+    /// A score for a node that has not ended.
+    #[error("node {0:?} is scored before it ended")]
+    ScoredEarly(NodeId),
+    /// No room for another node.
+    #[error(transparent)]
+    Full(#[from] ArenaFull),
+}
+
+/// A tree as the events so far describe it.
+#[derive(Clone, Debug, Default)]
+pub struct Tree<A> {
+    nodes: A,
+}
+
+impl<A: Arena> Tree<A> {
+    /// A tree without nodes over an empty arena.
+    pub fn new(arena: A) -> Self {
+        Self { nodes: arena }
+    }
+
+    /// All nodes; position is the [`NodeId`].
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        self.nodes.as_ref()
+    }
+
+    /// One node.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes().get(id.index())
+    }
+
+    /// Gives the arena back.
+    #[must_use]
+    pub fn into_arena(self) -> A {
+        self.nodes
+    }
+
+    /// Folds one event in. Events that say nothing of the tree's shape are accepted and change nothing.
+    ///
+    /// # Errors
+    /// [`TreeError`] when the event contradicts those before it; the tree is unchanged.
+    pub fn apply(&mut self, event: &Event<'_>) -> Result<(), TreeError> {
+        match *event {
+            Event::Spawn {
+                node, parent, depth, ..
+            } => self.spawn(node, parent, depth),
+            Event::Observe { node, tokens } => {
+                let node = self.live(node)?;
+                node.context += tokens.len() as u32;
+                Ok(())
+            }
+            Event::Act { node, tokens, .. } => self.act(node, tokens),
+            Event::Return { node, status, .. } => self.end(node, status),
+            Event::Cancel { node, .. } => self.end(node, NodeStatus::Cancelled),
+            Event::Score { node, success } => {
+                let node_ref = self
+                    .nodes
+                    .as_mut()
+                    .get_mut(node.index())
+                    .ok_or(TreeError::UnknownNode(node))?;
+                if node_ref.status.is_none() {
+                    return Err(TreeError::ScoredEarly(node));
+                }
+                node_ref.success = success;
+                Ok(())
+            }
+            Event::Refuse { parent, .. } => self.live(parent).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.nodes.as_mut().get_mut(id.index())
+    }
+
+    fn spawn(&mut self, node: NodeId, parent: Option<NodeId>, depth: Depth) -> Result<(), TreeError> {
+        let expected = NodeId(self.nodes().len() as u32);
+        if node != expected {
+            return Err(TreeError::OutOfOrder { expected, found: node });
+        }
+        match parent {
+            None if node == NodeId::ROOT && depth == Depth(0) => {}
+            None => return Err(TreeError::Parentage(node)),
+            Some(_) if node == NodeId::ROOT => return Err(TreeError::Parentage(node)),
+            Some(parent) => {
+                let parent = self.live(parent)?;
+                if parent.depth.0.checked_add(1) != Some(depth.0) {
+                    return Err(TreeError::WrongDepth(node));
+                }
+            }
+        }
+        self.nodes.push(Node::new(parent, depth))?;
+        if let Some(parent) = parent.and_then(|id| self.node_mut(id)) {
+            parent.children += 1;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, node: NodeId, tokens: Tokens<'_>) -> Result<(), TreeError> {
+        let node = self.live(node)?;
+        let count = tokens.len() as u32;
+        node.steps += 1;
+        node.sampled += count;
+        node.context += count;
+        node.path += node.join + u64::from(count);
+        node.join = 0;
+        Ok(())
+    }
+
+    fn end(&mut self, id: NodeId, status: NodeStatus) -> Result<(), TreeError> {
+        let node = self.live(id)?;
+        node.status = Some(status);
+        let (parent, path) = (node.parent, node.critical_path());
+        if let Some(parent) = parent.and_then(|id| self.node_mut(id)) {
+            parent.join = parent.join.max(path);
+        }
+        Ok(())
+    }
+
+    fn live(&mut self, id: NodeId) -> Result<&mut Node, TreeError> {
+        let node = self
+            .nodes
+            .as_mut()
+            .get_mut(id.index())
+            .ok_or(TreeError::UnknownNode(id))?;
+        if node.status.is_some() {
+            Err(TreeError::AlreadyEnded(id))
+        } else {
+            Ok(node)
+        }
+    }
+}
