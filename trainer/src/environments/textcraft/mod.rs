@@ -1,0 +1,14 @@
+//! TextCraft-Synth: craft an item through up to twelve tiers of recipes, from one inventory that a whole tree of agents shares.
+//!
+//! - [`World`]: items, tiers and recipes; nothing in it ever needs itself.
+//! - [`Task`], [`Benchmark`]: what is asked for, and the split into training and held-out items.
+//!
+//! Architecture invariant: nothing here knows tokens, policies or trees of agents; nothing recurses on the call stack.
+
+mod builder;
+pub mod tasks;
+pub mod world;
+
+pub use builder::{WorldBuilder, WorldError};
+pub use tasks::{Benchmark, Difficulty, Task, TaskError};
+pub use world::{ItemId, Recipe, World};
