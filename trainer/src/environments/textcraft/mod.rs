@@ -2,10 +2,14 @@
 //!
 //! - [`World`]: items, tiers and recipes; nothing in it ever needs itself.
 //! - [`Task`], [`Benchmark`]: what is asked for, and the split into training and held-out items.
+//! - [`official`]: the published benchmark, from its own files or embedded in the binary.
 //!
 //! Architecture invariant: nothing here knows tokens, policies or trees of agents; nothing recurses on the call stack.
 
 mod builder;
+pub mod official;
+mod records;
+mod tables;
 pub mod tasks;
 pub mod world;
 
