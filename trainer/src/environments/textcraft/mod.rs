@@ -16,6 +16,8 @@ pub mod plan;
 mod records;
 mod tables;
 pub mod tasks;
+#[cfg(test)]
+mod tests;
 pub mod workshop;
 pub mod world;
 
