@@ -1,0 +1,3 @@
+//! The environments that ship with the trainer.
+
+pub mod textcraft;

@@ -1,0 +1,256 @@
+//! What is asked for: [`Task`], its [`Difficulty`], and the [`Benchmark`] of a world with its training and held-out tasks.
+
+use super::world::{ItemId, World};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// How hard a task is, by the tier of its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Difficulty {
+    /// Tiers 2 and 3.
+    Easy,
+    /// Tiers 4 to 6: the only one the paper trains on.
+    Medium,
+    /// Tiers 7 to 9.
+    Hard,
+    /// Tiers 10 to 12, items across domains included.
+    Extreme,
+}
+
+impl Difficulty {
+    /// From easy to extreme.
+    pub const ALL: [Self; 4] = [Self::Easy, Self::Medium, Self::Hard, Self::Extreme];
+
+    /// Position in [`ALL`](Self::ALL), for tables by difficulty.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The tiers of its targets.
+    #[must_use]
+    pub const fn tiers(self) -> std::ops::RangeInclusive<u8> {
+        match self {
+            Self::Easy => 2..=3,
+            Self::Medium => 4..=6,
+            Self::Hard => 7..=9,
+            Self::Extreme => 10..=12,
+        }
+    }
+
+    /// The largest number of targets that a task of the benchmark asks for.
+    #[must_use]
+    pub const fn count_max(self) -> u32 {
+        match self {
+            Self::Easy | Self::Medium => 3,
+            Self::Hard | Self::Extreme => 2,
+        }
+    }
+
+    /// Its name in task files, configuration and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Easy => "easy",
+            Self::Medium => "medium",
+            Self::Hard => "hard",
+            Self::Extreme => "extreme",
+        }
+    }
+}
+
+impl fmt::Display for Difficulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A word that names no difficulty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no difficulty is called {0:?}: easy, medium, hard or extreme")]
+pub struct DifficultyError(pub String);
+
+impl FromStr for Difficulty {
+    type Err = DifficultyError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|known| known.name() == name)
+            .ok_or_else(|| DifficultyError(name.into()))
+    }
+}
+
+/// Make `count` of `target` out of `inventory`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its name, unique in its benchmark.
+    pub id: String,
+    /// What to make; it has a recipe.
+    pub target: ItemId,
+    /// How many to make, at least 1.
+    pub count: u32,
+    /// What is there to begin with: each item once, in the order of the task's source.
+    pub inventory: Vec<(ItemId, u32)>,
+    /// The band it is reported under.
+    pub difficulty: Difficulty,
+}
+
+/// Why something is not a task of this world.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// It names something the world does not have.
+    #[error("task {id}: there is no item called {name}")]
+    UnknownItem {
+        /// The task.
+        id: String,
+        /// What it names.
+        name: String,
+    },
+    /// It asks for something that cannot be made.
+    #[error("task {id}: its target {target} has no recipe")]
+    NoRecipe {
+        /// The task.
+        id: String,
+        /// What it asks for.
+        target: String,
+    },
+    /// It asks for nothing.
+    #[error("task {id}: it asks for 0 of {target}")]
+    ZeroCount {
+        /// The task.
+        id: String,
+        /// What it asks for none of.
+        target: String,
+    },
+    /// It has no target or several; the benchmark's tasks have one.
+    #[error("task {id}: it has {targets} targets, not one")]
+    Targets {
+        /// The task.
+        id: String,
+        /// How many.
+        targets: usize,
+    },
+    /// Its inventory lists an item twice.
+    #[error("task {id}: its inventory lists {name} twice")]
+    ListedTwice {
+        /// The task.
+        id: String,
+        /// What is listed twice.
+        name: String,
+    },
+    /// Its difficulty is none.
+    #[error("task {id}: {fault}")]
+    Difficulty {
+        /// The task.
+        id: String,
+        /// The word.
+        fault: DifficultyError,
+    },
+}
+
+impl Task {
+    /// Checks a task that is given by names against a world.
+    ///
+    /// # Errors
+    /// [`TaskError`]: an unknown item, a target without a recipe, a count of zero, an item listed twice.
+    pub fn from_names<'a>(
+        world: &World,
+        id: &str,
+        target: (&str, u32),
+        inventory: impl IntoIterator<Item = (&'a str, u32)>,
+        difficulty: Difficulty,
+    ) -> Result<Self, TaskError> {
+        let item = |name: &str| {
+            world.item(name).ok_or_else(|| TaskError::UnknownItem {
+                id: id.into(),
+                name: name.into(),
+            })
+        };
+        let (name, count) = target;
+        let target = item(name)?;
+        if world.recipe(target).is_none() {
+            return Err(TaskError::NoRecipe {
+                id: id.into(),
+                target: name.into(),
+            });
+        }
+        if count == 0 {
+            return Err(TaskError::ZeroCount {
+                id: id.into(),
+                target: name.into(),
+            });
+        }
+        let mut stock: Vec<(ItemId, u32)> = Vec::new();
+        for (name, count) in inventory {
+            let item = item(name)?;
+            if stock.iter().any(|&(known, _)| known == item) {
+                return Err(TaskError::ListedTwice {
+                    id: id.into(),
+                    name: name.into(),
+                });
+            }
+            stock.push((item, count));
+        }
+        Ok(Self {
+            id: id.into(),
+            target,
+            count,
+            inventory: stock,
+            difficulty,
+        })
+    }
+}
+
+/// A world with the tasks to train on and those to be judged by; no target is in both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Benchmark {
+    /// What can be made of what.
+    pub world: Arc<World>,
+    /// Tasks to train on.
+    pub train: Vec<Task>,
+    /// Tasks on held-out items.
+    pub val: Vec<Task>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environments::textcraft::WorldBuilder;
+
+    fn task(target: (&str, u32), inventory: &[(&str, u32)]) -> Result<Task, TaskError> {
+        let mut builder = WorldBuilder::new();
+        builder.recipe("plank", None, 4, [("log", 1)]).unwrap();
+        builder.base("log").unwrap();
+        let world = builder.build().unwrap();
+        Task::from_names(&world, "t.0", target, inventory.iter().copied(), Difficulty::Easy)
+    }
+
+    #[test]
+    fn what_is_no_task_is_refused_by_name() {
+        let message = |target, inventory| task(target, inventory).unwrap_err().to_string();
+        assert_eq!(task(("plank", 2), &[("log", 1)]).unwrap().inventory, [(ItemId(0), 1)]);
+        assert_eq!(message(("log", 1), &[]), "task t.0: its target log has no recipe");
+        assert_eq!(message(("stone", 1), &[]), "task t.0: there is no item called stone");
+        assert_eq!(
+            message(("plank", 1), &[("stone", 1)]),
+            "task t.0: there is no item called stone"
+        );
+        assert_eq!(message(("plank", 0), &[]), "task t.0: it asks for 0 of plank");
+        assert_eq!(
+            message(("plank", 1), &[("log", 1), ("log", 2)]),
+            "task t.0: its inventory lists log twice"
+        );
+    }
+
+    #[test]
+    fn difficulties_have_names_and_cover_the_tiers() {
+        for difficulty in Difficulty::ALL {
+            assert_eq!(difficulty.to_string().parse(), Ok(difficulty));
+        }
+        assert_eq!(format!("{:>8}", Difficulty::Easy), "    easy");
+        assert!("impossible".parse::<Difficulty>().is_err());
+        assert!(Difficulty::ALL.into_iter().flat_map(Difficulty::tiers).eq(2..=12));
+    }
+}
