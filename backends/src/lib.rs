@@ -1,1 +1,3 @@
-//! x
+//! Policies for recursive agents.
+
+pub mod scripted;

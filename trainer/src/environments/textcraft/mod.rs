@@ -10,14 +10,17 @@
 //! Architecture invariant: nothing here knows tokens, policies or trees of agents; nothing recurses on the call stack.
 
 mod builder;
+pub mod agent;
 pub mod generator;
 pub mod official;
 pub mod plan;
 mod records;
 mod tables;
 pub mod tasks;
+pub mod teacher;
 #[cfg(test)]
 mod tests;
+pub mod vocabulary;
 pub mod workshop;
 pub mod world;
 

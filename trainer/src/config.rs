@@ -1,0 +1,547 @@
+//! The configuration of a run: one typed structure, one place for every default.
+//!
+//! Values come from the defaults, then from a TOML file, then from `--set key=value`. An unknown key or a value of another type is
+//! refused with its dotted path and the nearest key there is; the resolved configuration is written into the run directory.
+
+use crate::environments::textcraft::teacher::Flaws;
+use rao_tree::Limits;
+use rao_tree::credit::Estimator;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// Everything that a training run is made of. The default is the quickstart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Source of all randomness.
+    pub seed: u64,
+    /// Threads that roll out; 0 takes one per core.
+    pub threads: usize,
+    /// Where recipes and tasks come from.
+    pub world: World,
+    /// Shape of the policy.
+    pub model: Model,
+    /// The token interface of the agents.
+    pub agent: Agent,
+    /// Caps of a tree while training.
+    pub limits: TreeLimits,
+    /// The warm start.
+    pub warmstart: WarmStart,
+    /// Recursive agent optimization.
+    pub rao: Rao,
+    /// The flat twin.
+    pub flat: Flat,
+    /// Evaluation.
+    pub eval: Eval,
+}
+
+/// Where recipes and tasks come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct World {
+    /// `official` (the published benchmark, built in), `generated` (a new world from `seed`), or a directory in the official layout.
+    pub source: String,
+    /// Seed of a generated world.
+    pub seed: u64,
+}
+
+/// Shape of the policy: a Qwen3 decoder trained from scratch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Width of the feed-forward layer.
+    pub ff: usize,
+    /// Base of the rotary embedding.
+    pub rope_theta: f64,
+}
+
+/// The token interface of the agents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// Items that one node can tell apart, at most 64.
+    pub slots: u32,
+}
+
+/// Caps of a tree; see [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // Each is documented where it acts: rao_tree::Limits.
+pub struct TreeLimits {
+    pub depth: u8,
+    pub nodes: u32,
+    pub children: u16,
+    pub steps: u16,
+    pub tokens: u64,
+    pub context: u32,
+    pub concurrent: u32,
+    /// Wall clock of one tree, in seconds.
+    pub seconds: f64,
+}
+
+impl TreeLimits {
+    /// The same caps for the driver, with another depth.
+    #[must_use]
+    pub fn at_depth(&self, depth: u8) -> Limits {
+        Limits {
+            depth_max: depth,
+            nodes_max: self.nodes,
+            children_max: self.children,
+            steps_max: self.steps,
+            tokens_max: self.tokens,
+            action_max: crate::environments::textcraft::vocabulary::ACTION_MAX,
+            context_max: self.context,
+            concurrent_max: self.concurrent,
+        }
+    }
+}
+
+/// The warm start: cloning a flawed teacher on easy tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmStart {
+    /// Updates.
+    pub steps: usize,
+    /// Nodes per update.
+    pub nodes: usize,
+    /// Learning rate; falls to three tenths after three fifths of the steps.
+    pub lr: f64,
+    /// Trees that the teacher rolls out.
+    pub trees: usize,
+    /// Share of the trees in which it may not spawn.
+    pub flat_share: f64,
+    /// How flawed the teacher is.
+    pub teacher: Flaws,
+}
+
+/// Recursive agent optimization.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rao {
+    /// Updates of the policy; each takes `tasks` x `trees` rollouts.
+    pub steps: usize,
+    /// Root tasks per step.
+    pub tasks: usize,
+    /// Trees per root task: the group, at least 2 for leave-one-out.
+    pub trees: usize,
+    /// Difficulty of the root tasks: `easy`, `medium`, `hard` or `extreme`.
+    pub difficulty: String,
+    /// Highest learning rate.
+    pub lr: f64,
+    /// Steps over which the learning rate rises to `lr`.
+    pub lr_warmup: usize,
+    /// Step from which the learning rate falls linearly to `lr_final`.
+    pub lr_decay_from: usize,
+    /// Learning rate of the last step.
+    pub lr_final: f64,
+    /// Optimizer updates per step, over disjoint parts of its nodes.
+    pub minibatches: usize,
+    /// Softmax temperature of the rollouts.
+    pub temperature: f32,
+    /// `cispo` or `reinforce`.
+    pub objective: String,
+    /// Upper clip of the importance ratio (CISPO).
+    pub ratio_clip: f32,
+    /// AdamW: beta1, beta2, decoupled weight decay.
+    pub beta1: f64,
+    /// See `beta1`.
+    pub beta2: f64,
+    /// See `beta1`.
+    pub weight_decay: f64,
+    /// Largest global norm of a gradient.
+    pub grad_clip: f64,
+    /// How advantages are computed.
+    pub estimator: Estimator,
+}
+
+/// The flat twin: the same model, actions and limits without SPAWN, trained with as many environment tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flat {
+    /// Whether it is trained and evaluated at all.
+    pub enabled: bool,
+}
+
+/// Evaluation on held-out items.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Eval {
+    /// Tasks per difficulty; 0 takes all there are.
+    pub easy: usize,
+    /// See `easy`.
+    pub medium: usize,
+    /// See `easy`.
+    pub hard: usize,
+    /// See `easy`. Trees of extreme tasks have 7,332 nodes on average.
+    pub extreme: usize,
+    /// Caps of a tree.
+    pub limits: TreeLimits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let limits = TreeLimits {
+            depth: 8,
+            nodes: 60,
+            children: 64,
+            steps: 16,
+            tokens: 1800,
+            context: 48,
+            concurrent: 256,
+            seconds: 60.0,
+        };
+        Self {
+            seed: 0,
+            threads: 0,
+            world: World { source: "official".into(), seed: 42 },
+            model: Model { hidden: 64, layers: 2, heads: 4, kv_heads: 4, head_dim: 16, ff: 128, rope_theta: 1000.0 },
+            agent: Agent { slots: 24 },
+            limits,
+            warmstart: WarmStart {
+                steps: 350,
+                nodes: 64,
+                lr: 3e-3,
+                trees: 6000,
+                flat_share: 0.3,
+                teacher: Flaws { diligence: 0.6, delegation: 0.7, distraction: 0.15, surrender: 0.6 },
+            },
+            rao: Rao {
+                steps: 60,
+                tasks: 8,
+                trees: 8,
+                difficulty: "medium".into(),
+                lr: 1e-3,
+                lr_warmup: 3,
+                lr_decay_from: 40,
+                lr_final: 2e-4,
+                minibatches: 4,
+                temperature: 1.0,
+                objective: "cispo".into(),
+                ratio_clip: 5.0,
+                beta1: 0.9,
+                beta2: 0.95,
+                weight_decay: 0.017,
+                grad_clip: 1.0,
+                estimator: Estimator::default(),
+            },
+            flat: Flat { enabled: true },
+            eval: Eval {
+                easy: 0,
+                medium: 0,
+                hard: 0,
+                extreme: 16,
+                limits: TreeLimits {
+                    depth: 16,
+                    nodes: 40_000,
+                    tokens: 2_000_000,
+                    concurrent: 512,
+                    seconds: 300.0,
+                    ..limits
+                },
+            },
+        }
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML.
+    #[error("{origin}: {message}")]
+    Syntax {
+        /// The file, or the `--set` argument.
+        origin: String,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key that does not exist.
+    #[error("{origin}: unknown key `{path}`{}", .nearest.as_ref().map(|near| format!(": did you mean `{near}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// The file, or the `--set` argument.
+        origin: String,
+        /// Dotted path of the key.
+        path: String,
+        /// Dotted path of the most similar key.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong type.
+    #[error("{origin}: `{path}` takes {expected}, not {found}")]
+    WrongType {
+        /// The file, or the `--set` argument.
+        origin: String,
+        /// Dotted path of the key.
+        path: String,
+        /// Type of the default.
+        expected: &'static str,
+        /// Type that was given.
+        found: &'static str,
+    },
+    /// A value outside its range.
+    #[error("`{path}`: {message}")]
+    OutOfRange {
+        /// Dotted path of the key.
+        path: &'static str,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+}
+
+impl Config {
+    /// The defaults, changed by the file and then by the `key=value` settings, checked.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the file or setting and the dotted path.
+    pub fn resolve(file: Option<&Path>, settings: &[String]) -> Result<Self, ConfigError> {
+        let mut table = Table::try_from(Self::default()).map_err(|error| ConfigError::Syntax {
+            origin: "defaults".into(),
+            message: error.to_string(),
+        })?;
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            let origin = path.display().to_string();
+            let given: Table = text
+                .parse()
+                .map_err(|error: toml::de::Error| ConfigError::Syntax { origin: origin.clone(), message: error.to_string() })?;
+            merge(&mut table, given, &origin)?;
+        }
+        for setting in settings {
+            let origin = format!("--set {setting}");
+            merge(&mut table, parse_setting(setting, &origin)?, &origin)?;
+        }
+        let config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
+            origin: "configuration".into(),
+            message: error.to_string().trim().to_owned(),
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The configuration as TOML.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).unwrap_or_default()
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let fail = |path, message: &str| Err(ConfigError::OutOfRange { path, message: message.into() });
+        let rao = &self.rao;
+        if rao.tasks == 0 {
+            return fail("rao.tasks", "a step needs at least one root task");
+        }
+        if rao.trees == 0 {
+            return fail("rao.trees", "a step without trees teaches nothing; use 8");
+        }
+        if rao.trees == 1 && rao.estimator.baseline == rao_tree::credit::Baseline::LeaveOneOut {
+            let message = "a group of one tree has no leave-one-out baseline; use at least 2, or set \
+                           rao.estimator.baseline to \"none\"";
+            return fail("rao.trees", message);
+        }
+        if let Err(error) = rao.estimator.validate() {
+            return Err(ConfigError::OutOfRange { path: "rao.estimator.lambda", message: error.to_string() });
+        }
+        if rao.minibatches == 0 {
+            return fail("rao.minibatches", "a step needs at least one update");
+        }
+        if let Err(error) = rao.difficulty.parse::<crate::environments::textcraft::Difficulty>() {
+            return Err(ConfigError::OutOfRange { path: "rao.difficulty", message: error.to_string() });
+        }
+        if !matches!(rao.objective.as_str(), "cispo" | "reinforce") {
+            return fail("rao.objective", "takes \"cispo\" or \"reinforce\"");
+        }
+        for (path, value) in [("warmstart.lr", self.warmstart.lr), ("rao.lr", rao.lr), ("rao.lr_final", rao.lr_final)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return fail(path, "takes a finite number of at least 0");
+            }
+        }
+        let probabilities = [
+            ("warmstart.flat_share", self.warmstart.flat_share),
+            ("warmstart.teacher.diligence", self.warmstart.teacher.diligence),
+            ("warmstart.teacher.delegation", self.warmstart.teacher.delegation),
+            ("warmstart.teacher.distraction", self.warmstart.teacher.distraction),
+            ("warmstart.teacher.surrender", self.warmstart.teacher.surrender),
+        ];
+        for (path, value) in probabilities {
+            if !(0.0..=1.0).contains(&value) {
+                return fail(path, "is a probability: it takes a number from 0 to 1");
+            }
+        }
+        if !(rao.temperature.is_finite() && rao.temperature > 0.0) {
+            return fail("rao.temperature", "takes a finite number above 0: training samples, it is never greedy");
+        }
+        if self.warmstart.nodes == 0 {
+            return fail("warmstart.nodes", "an update needs at least one node");
+        }
+        if self.warmstart.trees == 0 && self.warmstart.steps > 0 {
+            return fail("warmstart.trees", "the teacher has to roll out at least one tree");
+        }
+        if !(2..=crate::environments::textcraft::vocabulary::SLOTS).contains(&self.agent.slots) {
+            return fail("agent.slots", "takes 2 to 64");
+        }
+        for (path, limits) in [("limits", &self.limits), ("eval.limits", &self.eval.limits)] {
+            if limits.context < 8 {
+                return fail(path, "`context` below 8 tokens cannot hold a prompt and an action");
+            }
+            if limits.nodes == 0 || limits.steps == 0 || limits.tokens == 0 || limits.concurrent == 0 {
+                return fail(path, "`nodes`, `steps`, `tokens` and `concurrent` take at least 1");
+            }
+            if limits.depth as usize >= rao_tree::credit::DEPTHS {
+                return fail(path, "`depth` takes at most 63");
+            }
+            if !(limits.seconds.is_finite() && limits.seconds > 0.0) {
+                return fail(path, "`seconds` takes a finite number above 0");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_setting(setting: &str, origin: &str) -> Result<Table, ConfigError> {
+    let syntax = |message: String| ConfigError::Syntax { origin: origin.into(), message };
+    let Some((key, value)) = setting.split_once('=') else {
+        return Err(syntax("takes the form key=value, for example rao.steps=20".into()));
+    };
+    // A bare word is a string: nobody quotes on a command line.
+    let quoted = format!("{} = {}", key.trim(), Value::String(value.trim().into()));
+    format!("{} = {}", key.trim(), value.trim())
+        .parse()
+        .or_else(|_| quoted.parse())
+        .map_err(|error: toml::de::Error| syntax(error.message().to_owned()))
+}
+
+/// Lays `given` over `table`; every key of it must already be there, with a value of the same type.
+fn merge(table: &mut Table, given: Table, origin: &str) -> Result<(), ConfigError> {
+    let mut known = Vec::new();
+    paths(table, "", &mut known);
+    merge_below(table, given, origin, "", &known)
+}
+
+fn merge_below(
+    table: &mut Table,
+    given: Table,
+    origin: &str,
+    prefix: &str,
+    known: &[String],
+) -> Result<(), ConfigError> {
+    for (key, value) in given {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let Some(place) = table.get_mut(&key) else {
+            return Err(ConfigError::UnknownKey { origin: origin.into(), nearest: nearest(&path, known), path });
+        };
+        match (place, value) {
+            (Value::Table(below), Value::Table(value)) => merge_below(below, value, origin, &path, known)?,
+            (place @ Value::Float(_), Value::Integer(value)) => *place = Value::Float(value as f64),
+            (place, value) if place.type_str() == value.type_str() => *place = value,
+            (place, value) => {
+                return Err(ConfigError::WrongType {
+                    origin: origin.into(),
+                    path,
+                    expected: article(place),
+                    found: article(&value),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn paths(table: &Table, prefix: &str, out: &mut Vec<String>) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        if let Value::Table(below) = value {
+            paths(below, &path, out);
+        }
+        out.push(path);
+    }
+}
+
+fn nearest(path: &str, known: &[String]) -> Option<String> {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    // A right name in the wrong section is nearer than a similar name in the right one.
+    let score = |candidate: &String| {
+        let whole = strsim::jaro_winkler(path, candidate);
+        let name = strsim::jaro_winkler(&last(path), &last(candidate));
+        whole + 2.0 * name
+    };
+    known.iter().max_by(|a, b| score(a).total_cmp(&score(b))).cloned()
+}
+
+fn article(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a string",
+        Value::Integer(_) => "an integer",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a section",
+        Value::Datetime(_) => "a date",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(setting: &str) -> String {
+        Config::resolve(None, &[setting.to_owned()]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn settings_reach_their_place() {
+        let settings = ["rao.lr=5e-4", "rao.estimator.lambda=1", "world.source=generated", "flat.enabled=false"];
+        let config = Config::resolve(None, &settings.map(str::to_owned)).unwrap();
+        assert_eq!(config.rao.lr, 5e-4);
+        assert_eq!(config.rao.estimator.lambda, 1.0);
+        assert_eq!(config.world.source, "generated");
+        assert!(!config.flat.enabled);
+    }
+
+    #[test]
+    fn the_resolved_configuration_reads_back() {
+        let config = Config::default();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, config.to_toml()).unwrap();
+        assert_eq!(Config::resolve(Some(&path), &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn what_is_refused_names_the_path_and_the_way_out() {
+        insta::assert_snapshot!([
+            refused("rao.stepz=3"),
+            refused("steps=3"),
+            refused("rao.estimator.lamda=0.4"),
+            refused("rao.steps=many"),
+            refused("rao=3"),
+            refused("rao.trees=1"),
+            refused("rao.trees=0"),
+            refused("rao.estimator.lambda=-1"),
+            refused("rao.estimator.baseline=median"),
+            refused("rao.difficulty=impossible"),
+            refused("warmstart.teacher.diligence=2"),
+            refused("eval.limits.context=3"),
+            refused("nonsense"),
+        ]
+        .join("\n"));
+    }
+}

@@ -1,0 +1,326 @@
+//! One agent of TextCraft: what a single node knows, what it may say, and what its words do to the workshop.
+
+use super::tasks::Task;
+use super::vocabulary::{SLOTS, SPAWN_MAX, Word};
+use super::workshop::{ActorId, Workshop};
+use super::world::{ItemId, World};
+use rand::seq::SliceRandom;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::SeedableRng;
+use rao_tree::{
+    Answer, Constraint, Environment, Mask, Next, NodeStatus, Observation, Outcome, Success, Token,
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How an agent is set up; the same for every node of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentOptions {
+    /// Deepest node: one that is told DEEP and cannot spawn. 0 is the flat agent.
+    pub depth_max: u8,
+    /// Slots that a node may give out; items beyond stay unseen.
+    pub slots: u32,
+    /// Number the slots by a random permutation per node, so that every slot is trained; otherwise in order of mention.
+    pub shuffle_slots: bool,
+}
+
+/// An item that this node has seen.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    item: ItemId,
+    /// Amount that was last shown as missing.
+    missing: u32,
+    /// A child has delivered it since.
+    delivered: bool,
+}
+
+/// The environment of one node. All agents of a tree share one workshop.
+#[derive(Debug)]
+pub struct Agent {
+    workshop: Arc<Mutex<Workshop>>,
+    world: Arc<World>,
+    options: AgentOptions,
+    actor: ActorId,
+    goal: ItemId,
+    count: u32,
+    depth: u8,
+    /// In order of mention; the goal is the first.
+    seen: Vec<Seen>,
+    /// Slot number of the i-th mention.
+    naming: Vec<u8>,
+    /// What the delegation under way asks for, as positions in `seen`.
+    launched: Vec<usize>,
+    /// Source of this node's slot permutation and of its children's.
+    seed: u64,
+    children: u64,
+}
+
+/// A well-formed action; the numbers are positions in `seen`.
+enum Action {
+    Info(usize),
+    Craft(usize),
+    Spawn(Vec<usize>),
+    Finish,
+}
+
+/// The agent cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// A child was asked for that no delegation named.
+    #[error("no launch {0} in the delegation under way")]
+    NoSuchLaunch(u8),
+}
+
+impl Agent {
+    /// The root agent of a task, with a workshop of its own.
+    #[must_use]
+    pub fn root(world: &Arc<World>, task: &Task, options: AgentOptions, seed: u64) -> Self {
+        let mut workshop = Workshop::new(Arc::clone(world), task);
+        let actor = workshop.actor(None, task.target, task.count);
+        let workshop = Arc::new(Mutex::new(workshop));
+        Self::seated(workshop, Arc::clone(world), options, actor, (task.target, task.count), 0, seed)
+    }
+
+    fn seated(
+        workshop: Arc<Mutex<Workshop>>,
+        world: Arc<World>,
+        options: AgentOptions,
+        actor: ActorId,
+        (goal, count): (ItemId, u32),
+        depth: u8,
+        seed: u64,
+    ) -> Self {
+        let mut naming: Vec<u8> = (0..options.slots.min(SLOTS) as u8).collect();
+        if options.shuffle_slots {
+            naming.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
+        }
+        let seen = vec![Seen { item: goal, missing: count, delivered: false }];
+        Self {
+            workshop,
+            world,
+            options,
+            actor,
+            goal,
+            count,
+            depth,
+            seen,
+            naming,
+            launched: Vec::new(),
+            seed,
+            children: 0,
+        }
+    }
+
+    /// The item that this node is to make.
+    #[must_use]
+    pub fn goal(&self) -> (ItemId, u32) {
+        (self.goal, self.count)
+    }
+
+    fn is_deep(&self) -> bool {
+        self.depth >= self.options.depth_max
+    }
+
+    fn workshop(&self) -> MutexGuard<'_, Workshop> {
+        // A panic while the lock was held is reported where it happened; the stock itself is always whole.
+        self.workshop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, position: usize) -> Word {
+        Word::Slot(u32::from(self.naming[position]))
+    }
+
+    fn position(&self, token: Token) -> Option<usize> {
+        let Some(Word::Slot(slot)) = Word::parse(token) else { return None };
+        self.naming[..self.seen.len()].iter().position(|&name| u32::from(name) == slot)
+    }
+
+    /// A child may be asked for this item: it was shown as missing and nobody has delivered it since.
+    /// Recipes are acyclic, so what is missing for a goal is never one of its ancestors' goals.
+    fn may_spawn(&self, position: usize) -> bool {
+        let seen = self.seen[position];
+        position > 0 && seen.missing > 0 && !seen.delivered
+    }
+
+    fn parse(&self, action: &[Token]) -> Option<Action> {
+        let words: Vec<Word> = action.iter().map(|&token| Word::parse(token)).collect::<Option<_>>()?;
+        match (words.as_slice(), action) {
+            ([Word::Finish], _) => Some(Action::Finish),
+            ([Word::Info, _], [_, slot]) => self.position(*slot).map(Action::Info),
+            ([Word::Craft, _], [_, slot]) => self.position(*slot).map(Action::Craft),
+            ([Word::Spawn, ..], [_, listed @ ..]) if !self.is_deep() => {
+                let listed = match words.last() {
+                    Some(Word::Go) => &listed[..listed.len() - 1],
+                    _ => listed,
+                };
+                let mut items = Vec::with_capacity(SPAWN_MAX);
+                for (place, &token) in listed.iter().enumerate() {
+                    if place % 2 == 1 {
+                        (Word::parse(token)? == Word::And).then_some(())?;
+                        continue;
+                    }
+                    let position = self.position(token).filter(|&position| self.may_spawn(position))?;
+                    (!items.contains(&position)).then_some(())?;
+                    items.push(position);
+                }
+                (listed.len() % 2 == 1 && items.len() <= SPAWN_MAX).then_some(Action::Spawn(items))
+            }
+            _ => None,
+        }
+    }
+
+    /// What is missing to make the wanted amount of an item, in the order of its recipe; `None` for an item without one.
+    fn info(&mut self, position: usize, out: &mut Observation<'_>) {
+        let Seen { item, missing, .. } = self.seen[position];
+        let wanted = if position == 0 { self.count } else { missing };
+        let world = Arc::clone(&self.world);
+        out.push(Word::Res.token());
+        let Some(recipe) = world.recipe(item) else {
+            out.push(Word::Base.token());
+            return;
+        };
+        let batches = wanted.div_ceil(recipe.yields);
+        for &(ingredient, amount) in &recipe.ingredients {
+            let stock = self.workshop().stock(ingredient);
+            let missing = amount.saturating_mul(batches).saturating_sub(stock);
+            let known = self.seen.iter().position(|seen| seen.item == ingredient);
+            let place = match known {
+                Some(place) => place,
+                None if missing == 0 || self.seen.len() >= self.naming.len() => continue,
+                None => {
+                    self.seen.push(Seen { item: ingredient, missing, delivered: false });
+                    self.seen.len() - 1
+                }
+            };
+            if place > 0 {
+                self.seen[place].missing = missing;
+                self.seen[place].delivered = false;
+            }
+            if missing > 0 {
+                out.push(self.slot(place).token());
+                out.push(Word::Amount(missing).token());
+            }
+        }
+    }
+
+    fn craft(&mut self, position: usize) -> bool {
+        let Seen { item, missing, .. } = self.seen[position];
+        let wanted = if position == 0 { self.count } else { missing };
+        let Some(yields) = self.world.recipe(item).map(|recipe| recipe.yields) else { return false };
+        let total = wanted.div_ceil(yields).saturating_mul(yields);
+        let actor = self.actor;
+        total > 0 && self.workshop().craft(actor, item, total).is_ok()
+    }
+}
+
+impl Environment for Agent {
+    type Error = AgentError;
+
+    fn observe(&mut self, out: &mut Observation<'_>) -> Result<(), AgentError> {
+        out.push(Word::Goal.token());
+        out.push(self.slot(0).token());
+        out.push(Word::Amount(self.count).token());
+        if self.is_deep() {
+            out.push(Word::Deep.token());
+        }
+        Ok(())
+    }
+
+    fn constraint(&mut self) -> Option<&mut dyn Constraint> {
+        Some(self)
+    }
+
+    fn step(&mut self, action: &[Token], out: &mut Observation<'_>) -> Result<Outcome, AgentError> {
+        match self.parse(action) {
+            // Only an action that the window cut short gets here: the constraint allows no other malformed one.
+            None => out.push(Word::Err.token()),
+            Some(Action::Info(position)) => self.info(position, out),
+            Some(Action::Craft(position)) => {
+                let done = self.craft(position);
+                out.push(if done { Word::Ok } else { Word::Err }.token());
+            }
+            Some(Action::Spawn(items)) => {
+                let children = items.len() as u8;
+                self.launched = items;
+                return Ok(Outcome::Delegate { children });
+            }
+            Some(Action::Finish) => {
+                let done = self.workshop().verdict(self.actor);
+                return Ok(Outcome::Finish(if done { Success::ONE } else { Success::ZERO }));
+            }
+        }
+        Ok(Outcome::Continue)
+    }
+
+    fn child(&mut self, index: u8) -> Result<Self, AgentError> {
+        let position = *self.launched.get(usize::from(index)).ok_or(AgentError::NoSuchLaunch(index))?;
+        let Seen { item, missing, .. } = self.seen[position];
+        let actor = self.workshop().actor(Some(self.actor), item, missing);
+        self.children += 1;
+        let seed = crate::seed::derive(self.seed, &[self.children]);
+        Ok(Self::seated(
+            Arc::clone(&self.workshop),
+            Arc::clone(&self.world),
+            self.options,
+            actor,
+            (item, missing),
+            self.depth.saturating_add(1),
+            seed,
+        ))
+    }
+
+    fn resume(&mut self, answers: &[Answer<'_>], out: &mut Observation<'_>) -> Result<Outcome, AgentError> {
+        for (answer, &position) in answers.iter().zip(&self.launched) {
+            let delivered = matches!(
+                answer,
+                Answer::Ended { status: NodeStatus::Finished, success, .. } if *success == Success::ONE
+            );
+            self.seen[position].delivered |= delivered;
+            out.push(if delivered { Word::Ok } else { Word::Fail }.token());
+        }
+        self.launched.clear();
+        Ok(Outcome::Continue)
+    }
+
+    fn describe(&self, out: &mut dyn std::fmt::Write) -> std::fmt::Result {
+        write!(out, "{}x {}", self.count, self.world.name(self.goal))
+    }
+}
+
+impl Constraint for Agent {
+    fn next(&mut self, completion: &[Token], mask: &mut Mask<'_>) -> Next {
+        let all = 0..self.seen.len();
+        let listed = |position: &usize| completion.contains(&self.slot(*position).token());
+        let spawnable = |position: &usize| self.may_spawn(*position) && !listed(position);
+        if completion.last().and_then(|&token| Word::parse(token)) == Some(Word::Go) {
+            return Next::Complete;
+        }
+        match (completion.first().and_then(|&token| Word::parse(token)), completion.len()) {
+            (None, 0) => {
+                for word in [Word::Info, Word::Craft, Word::Finish] {
+                    mask.allow(word.token());
+                }
+                if !self.is_deep() && all.clone().any(|position| spawnable(&position)) {
+                    mask.allow(Word::Spawn.token());
+                }
+                Next::Draw
+            }
+            (Some(Word::Info | Word::Craft), 1) => {
+                all.for_each(|position| mask.allow(self.slot(position).token()));
+                Next::Draw
+            }
+            (Some(Word::Spawn), drawn) if drawn % 2 == 1 && drawn < 2 * SPAWN_MAX => {
+                all.filter(spawnable).for_each(|position| mask.allow(self.slot(position).token()));
+                Next::Draw
+            }
+            (Some(Word::Spawn), drawn) if drawn < 2 * SPAWN_MAX => {
+                mask.allow(Word::Go.token());
+                if all.clone().any(|position| spawnable(&position)) {
+                    mask.allow(Word::And.token());
+                }
+                Next::Draw
+            }
+            _ => Next::Complete,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The flawed teacher of the warm start: it knows the motif (ask, obtain what is missing, craft, finish) and carries it out badly.
+//!
+//! It is a policy like any other, rolled out by the same engine, and sees what the model sees: the tokens of one node. It skips
+//! ingredients, acts at random now and then, and gives up early, so that cloning it yields a prior in which delegation occurs and
+//! nearly nothing succeeds: what is left to learn is left to reinforcement.
+
+use super::vocabulary::{SPAWN_MAX, VOCAB, Word};
+use rand::RngExt;
+use rand_xoshiro::SplitMix64;
+use rao_backends::scripted::Scripted;
+use rao_tree::{Policy, Request, Token};
+use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+
+/// How flawed the teacher is. All are probabilities in 0..=1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flaws {
+    /// It takes care of a missing ingredient.
+    pub diligence: f64,
+    /// It has a child make it, rather than making it itself.
+    pub delegation: f64,
+    /// It does something random instead of what it meant to do.
+    pub distraction: f64,
+    /// It finishes after a failed craft, rather than looking again.
+    pub surrender: f64,
+}
+
+/// A teacher with these flaws.
+#[must_use]
+pub fn teacher(flaws: Flaws) -> impl Policy<Error = Infallible> + Send + 'static {
+    Scripted::new(VOCAB, move |request: &Request<'_>, rng: &mut SplitMix64| {
+        if rng.random_bool(flaws.distraction) {
+            return Vec::new();
+        }
+        // What it neglects is decided once per node, not at every look.
+        Reading::of(request.prompt).plan(&flaws, crate::seed::derive(request.sequence.0, &[]), rng)
+    })
+}
+
+/// What the teacher makes of a node's context.
+#[derive(Default)]
+struct Reading {
+    goal: u32,
+    deep: bool,
+    /// By slot, in the order of first mention.
+    items: Vec<Item>,
+}
+
+struct Item {
+    slot: u32,
+    state: State,
+    /// What its latest `INFO` listed; `None` before the first.
+    listed: Option<Vec<u32>>,
+    base: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Wanted,
+    Made,
+    Failed,
+}
+
+impl Reading {
+    fn of(context: &[Token]) -> Self {
+        let mut words = context.iter().filter_map(|&token| Word::parse(token)).peekable();
+        let mut reading = Self::default();
+        while let Some(word) = words.next() {
+            match word {
+                Word::Goal => {
+                    if let Some(Word::Slot(slot)) = words.next() {
+                        reading.goal = slot;
+                        reading.item(slot);
+                    }
+                }
+                Word::Deep => reading.deep = true,
+                Word::Info => {
+                    let Some(Word::Slot(slot)) = words.next() else { continue };
+                    words.next_if_eq(&Word::Res);
+                    let base = words.next_if_eq(&Word::Base).is_some();
+                    let mut listed = Vec::new();
+                    while let Some(Word::Slot(missing)) = words.next_if(|word| matches!(word, Word::Slot(_))) {
+                        words.next_if(|word| matches!(word, Word::Amount(_)));
+                        reading.item(missing).state = State::Wanted;
+                        listed.push(missing);
+                    }
+                    let item = reading.item(slot);
+                    item.listed = Some(listed);
+                    item.base = base;
+                    if item.state == State::Failed {
+                        item.state = State::Wanted;
+                    }
+                }
+                Word::Craft => {
+                    let Some(Word::Slot(slot)) = words.next() else { continue };
+                    let done = words.next_if_eq(&Word::Ok).is_some();
+                    reading.item(slot).state = if done { State::Made } else { State::Failed };
+                }
+                Word::Spawn => {
+                    let mut asked = Vec::new();
+                    while let Some(word) = words.next_if(|word| matches!(word, Word::Slot(_) | Word::And | Word::Go)) {
+                        if let Word::Slot(slot) = word {
+                            asked.push(slot);
+                        }
+                    }
+                    for slot in asked {
+                        let done = words.next_if(|word| matches!(word, Word::Ok | Word::Fail)) == Some(Word::Ok);
+                        reading.item(slot).state = if done { State::Made } else { State::Failed };
+                    }
+                }
+                _ => {}
+            }
+        }
+        reading
+    }
+
+    fn item(&mut self, slot: u32) -> &mut Item {
+        let place = self.items.iter().position(|item| item.slot == slot).unwrap_or_else(|| {
+            self.items.push(Item { slot, state: State::Wanted, listed: None, base: false });
+            self.items.len() - 1
+        });
+        &mut self.items[place]
+    }
+
+    fn find(&self, slot: u32) -> Option<&Item> {
+        self.items.iter().find(|item| item.slot == slot)
+    }
+
+    fn plan(&self, flaws: &Flaws, node: u64, rng: &mut SplitMix64) -> Vec<Token> {
+        let root = self.find(self.goal);
+        if root.is_none_or(|item| item.state == State::Made || item.base) {
+            return vec![Word::Finish.token()];
+        }
+        if root.is_some_and(|item| item.state == State::Failed) {
+            let surrender = rng.random_bool(flaws.surrender);
+            return if surrender { vec![Word::Finish.token()] } else { ask(self.goal) };
+        }
+        // Down to the first item that is not known yet or has nothing left to be obtained. Recipes are acyclic and each level is
+        // deeper, so this ends; the bound is for contexts that are not.
+        let mut making = self.goal;
+        for _ in 0..self.items.len() {
+            let Some(listed) = self.find(making).and_then(|item| item.listed.as_ref()) else { return ask(making) };
+            let cared_for = |slot: &u32| {
+                let chance = crate::seed::derive(node, &[u64::from(*slot)]) as f64 / u64::MAX as f64;
+                chance < flaws.diligence
+            };
+            let open = |slot: &u32| {
+                self.find(*slot).is_some_and(|item| item.state == State::Wanted && !item.base) && cared_for(slot)
+            };
+            let open: Vec<u32> = listed.iter().copied().filter(open).collect();
+            let Some(&first) = open.first() else { break };
+            let started = self.find(first).is_some_and(|item| item.listed.is_some());
+            if !self.deep && !started && rng.random_bool(flaws.delegation) {
+                return spawn(&open[..open.len().min(SPAWN_MAX)]);
+            }
+            making = first;
+        }
+        vec![Word::Craft.token(), Word::Slot(making).token()]
+    }
+}
+
+fn ask(slot: u32) -> Vec<Token> {
+    vec![Word::Info.token(), Word::Slot(slot).token()]
+}
+
+fn spawn(slots: &[u32]) -> Vec<Token> {
+    let mut action = vec![Word::Spawn.token()];
+    for (place, &slot) in slots.iter().enumerate() {
+        if place > 0 {
+            action.push(Word::And.token());
+        }
+        action.push(Word::Slot(slot).token());
+    }
+    if slots.len() < SPAWN_MAX {
+        action.push(Word::Go.token());
+    }
+    action
+}

@@ -1,0 +1,127 @@
+//! The compact token language that a tiny model speaks in TextCraft.
+//!
+//! Item names never reach the model: each node numbers the items it has seen with its own slot tokens, so that items of tiers it was
+//! never trained on look like those it was. Amounts are read, never written: the environment fills them in.
+//!
+//! ```text
+//! prompt      GOAL Sg #n [DEEP]                     DEEP: this node may not spawn
+//! INFO Sx     RES (Sy #missing)*                    what is missing to make the wanted amount of x; nothing listed: ready
+//!             RES BASE                              x cannot be made
+//! CRAFT Sx    OK | ERR
+//! SPAWN Sx [AND Sy [AND Sz]] GO                     one OK | FAIL for each, in that order; GO is left out after the third
+//! FINISH                                            ends the node
+//! ```
+
+use rao_tree::Token;
+
+/// Slot tokens of the vocabulary: items that one node can tell apart.
+pub const SLOTS: u32 = 64;
+/// Largest amount that has a token of its own; larger ones are shown as this.
+pub const AMOUNT_MAX: u32 = 32;
+/// Most children of one SPAWN.
+pub const SPAWN_MAX: usize = 3;
+/// Tokens of the longest action: `SPAWN a AND b AND c`.
+pub const ACTION_MAX: u32 = 6;
+
+const FIRST_SLOT: u32 = 16;
+const FIRST_AMOUNT: u32 = FIRST_SLOT + SLOTS;
+/// Size of the vocabulary.
+pub const VOCAB: usize = (FIRST_AMOUNT + AMOUNT_MAX + 1) as usize;
+
+/// A token with a meaning of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The table of the module says what each one means.
+pub enum Word {
+    Goal,
+    Deep,
+    Info,
+    Res,
+    Base,
+    Craft,
+    Ok,
+    Err,
+    Spawn,
+    And,
+    Go,
+    Finish,
+    Fail,
+    /// A slot by its number.
+    Slot(u32),
+    /// An amount.
+    Amount(u32),
+}
+
+const PLAIN: [(Word, u32, &str); 13] = [
+    (Word::Goal, 1, "GOAL"),
+    (Word::Deep, 2, "DEEP"),
+    (Word::Info, 3, "INFO"),
+    (Word::Res, 4, "RES"),
+    (Word::Base, 5, "BASE"),
+    (Word::Craft, 6, "CRAFT"),
+    (Word::Ok, 7, "OK"),
+    (Word::Err, 8, "ERR"),
+    (Word::Spawn, 9, "SPAWN"),
+    (Word::And, 10, "AND"),
+    (Word::Go, 11, "GO"),
+    (Word::Finish, 12, "FINISH"),
+    (Word::Fail, 13, "FAIL"),
+];
+
+impl Word {
+    /// The token of this word; amounts above [`AMOUNT_MAX`] are shown as that.
+    #[must_use]
+    pub fn token(self) -> Token {
+        match self {
+            Self::Slot(slot) => Token(FIRST_SLOT + slot.min(SLOTS - 1)),
+            Self::Amount(amount) => Token(FIRST_AMOUNT + amount.min(AMOUNT_MAX)),
+            plain => Token(PLAIN.iter().find(|(word, ..)| *word == plain).map_or(0, |&(_, id, _)| id)),
+        }
+    }
+
+    /// The word of a token; `None` for padding and reserved ones.
+    #[must_use]
+    pub fn parse(token: Token) -> Option<Self> {
+        match token.0 {
+            id if id < FIRST_SLOT => PLAIN.iter().find(|&&(_, plain, _)| plain == id).map(|&(word, ..)| word),
+            id if id < FIRST_AMOUNT => Some(Self::Slot(id - FIRST_SLOT)),
+            id if (id as usize) < VOCAB => Some(Self::Amount(id - FIRST_AMOUNT)),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Word {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Slot(slot) => write!(f, "S{slot}"),
+            Self::Amount(amount) => write!(f, "#{amount}"),
+            plain => f.write_str(PLAIN.iter().find(|(word, ..)| word == plain).map_or("?", |&(.., name)| name)),
+        }
+    }
+}
+
+/// The words of a token sequence, for people.
+#[must_use]
+pub fn render(tokens: impl IntoIterator<Item = Token>) -> String {
+    let words = tokens.into_iter().map(|token| Word::parse(token).map_or_else(|| "?".into(), |word| word.to_string()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_token_of_the_vocabulary_reads_back() {
+        let mut words = 0;
+        for id in 0..VOCAB as u32 {
+            if let Some(word) = Word::parse(Token(id)) {
+                assert_eq!(word.token(), Token(id));
+                words += 1;
+            }
+        }
+        assert_eq!(words, PLAIN.len() + SLOTS as usize + AMOUNT_MAX as usize + 1);
+        assert_eq!(VOCAB, 113);
+        assert_eq!(Word::parse(Token(VOCAB as u32)), None);
+    }
+}

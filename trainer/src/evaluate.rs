@@ -1,0 +1,164 @@
+//! Evaluation on held-out items: greedy and sampled, by difficulty, for the recursive agent and its flat twin.
+
+use crate::config::Eval;
+use crate::environments::textcraft::agent::{Agent, AgentOptions};
+use crate::environments::textcraft::vocabulary::VOCAB;
+use crate::environments::textcraft::{Benchmark, Difficulty, Task};
+use crate::rollout::{Job, Progress, Rollout, RolloutEngine, RolloutError, Settings};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What one arm reaches on the tasks of one difficulty. Sizes and times are those of the greedy trees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Tasks.
+    pub tasks: usize,
+    /// Share of the tasks solved greedily.
+    pub greedy: f64,
+    /// Share of the tasks solved at temperature 1, one tree each.
+    pub t1: f64,
+    /// Nodes per tree.
+    pub nodes: f64,
+    /// Nodes of the largest tree.
+    pub nodes_max: usize,
+    /// Tokens per tree, read and sampled.
+    pub tokens: f64,
+    /// Sampled tokens per tree that had to be drawn one after the other.
+    pub critical_path: f64,
+    /// Wall clock per tree: all trees of the difficulty, which run side by side, divided by their number.
+    pub seconds: f64,
+}
+
+/// One score per difficulty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Scores {
+    pub easy: Score,
+    pub medium: Score,
+    pub hard: Score,
+    pub extreme: Score,
+}
+
+impl Scores {
+    /// The score of one difficulty.
+    #[must_use]
+    pub fn of(&self, difficulty: Difficulty) -> &Score {
+        match difficulty {
+            Difficulty::Easy => &self.easy,
+            Difficulty::Medium => &self.medium,
+            Difficulty::Hard => &self.hard,
+            Difficulty::Extreme => &self.extreme,
+        }
+    }
+
+    fn of_mut(&mut self, difficulty: Difficulty) -> &mut Score {
+        match difficulty {
+            Difficulty::Easy => &mut self.easy,
+            Difficulty::Medium => &mut self.medium,
+            Difficulty::Hard => &mut self.hard,
+            Difficulty::Extreme => &mut self.extreme,
+        }
+    }
+}
+
+/// What to evaluate, and under which name its seeds are drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Arm {
+    /// Deepest node; 0 is the flat agent.
+    pub depth: u8,
+    /// Seed of the evaluation.
+    pub seed: u64,
+}
+
+/// The tasks of one difficulty that an evaluation takes: all of them, or the first `limit`.
+pub fn select(tasks: &[Task], difficulty: Difficulty, limit: usize) -> impl Iterator<Item = &Task> {
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    tasks.iter().filter(move |task| task.difficulty == difficulty).take(limit)
+}
+
+/// How many trees [`evaluate`] rolls out.
+#[must_use]
+pub fn trees(benchmark: &Benchmark, eval: &Eval) -> usize {
+    let of = |difficulty| select(&benchmark.val, difficulty, limit(eval, difficulty)).count();
+    2 * Difficulty::ALL.into_iter().map(of).sum::<usize>()
+}
+
+/// Rolls the held-out tasks out, greedily and at temperature 1, and scores them.
+///
+/// # Errors
+/// [`RolloutError`].
+pub async fn evaluate(
+    engine: &mut impl RolloutEngine<Agent>,
+    benchmark: &Benchmark,
+    eval: &Eval,
+    slots: u32,
+    arm: Arm,
+    progress: &Arc<Progress>,
+) -> Result<Scores, RolloutError> {
+    let mut scores = Scores::default();
+    for difficulty in Difficulty::ALL {
+        let tasks: Vec<&Task> = select(&benchmark.val, difficulty, limit(eval, difficulty)).collect();
+        let score = scores.of_mut(difficulty);
+        score.tasks = tasks.len();
+        for (mode, temperature) in [(0_u64, 0.0), (1, 1.0)] {
+            let started = Instant::now();
+            let settings = settings(eval, temperature, progress);
+            let jobs = jobs(benchmark, &tasks, eval, slots, arm, mode);
+            let rollouts = engine.rollout(jobs, &settings).await?;
+            let solved = mean(&rollouts, |rollout| f64::from(rollout.success()));
+            if temperature > 0.0 {
+                score.t1 = solved;
+                continue;
+            }
+            score.greedy = solved;
+            score.nodes = mean(&rollouts, |rollout| rollout.tree.nodes().len() as f64);
+            score.nodes_max = rollouts.iter().map(|rollout| rollout.tree.nodes().len()).max().unwrap_or(0);
+            score.tokens = mean(&rollouts, |rollout| rollout.tokens() as f64);
+            score.critical_path = mean(&rollouts, |rollout| rollout.critical_path() as f64);
+            score.seconds = started.elapsed().as_secs_f64() / rollouts.len().max(1) as f64;
+        }
+    }
+    Ok(scores)
+}
+
+/// How evaluation rolls out.
+#[must_use]
+pub fn settings(eval: &Eval, temperature: f32, progress: &Arc<Progress>) -> Settings {
+    Settings {
+        temperature,
+        vocab: VOCAB,
+        keep_transcripts: false,
+        keep_log: false,
+        trees_in_flight: 32,
+        deadline: Duration::from_secs_f64(eval.limits.seconds),
+        progress: Arc::clone(progress),
+    }
+}
+
+fn jobs(benchmark: &Benchmark, tasks: &[&Task], eval: &Eval, slots: u32, arm: Arm, mode: u64) -> Vec<Job<Agent>> {
+    let options = AgentOptions { depth_max: arm.depth, slots, shuffle_slots: false };
+    let job = |(index, task): (usize, &&Task)| {
+        let seed = crate::seed::derive(arm.seed, &[mode, index as u64]);
+        Job {
+            root: Agent::root(&benchmark.world, task, options, seed),
+            task: task.id.clone(),
+            seed,
+            limits: eval.limits.at_depth(arm.depth),
+        }
+    };
+    tasks.iter().enumerate().map(job).collect()
+}
+
+fn limit(eval: &Eval, difficulty: Difficulty) -> usize {
+    match difficulty {
+        Difficulty::Easy => eval.easy,
+        Difficulty::Medium => eval.medium,
+        Difficulty::Hard => eval.hard,
+        Difficulty::Extreme => eval.extreme,
+    }
+}
+
+fn mean(rollouts: &[Rollout], of: impl Fn(&Rollout) -> f64) -> f64 {
+    if rollouts.is_empty() { 0.0 } else { rollouts.iter().map(of).sum::<f64>() / rollouts.len() as f64 }
+}

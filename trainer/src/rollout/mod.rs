@@ -1,0 +1,150 @@
+//! Rollouts: many trees under way at once over one policy per worker.
+//!
+//! A [`Worker`] owns a policy and advances all live nodes of all its trees by one engine step at a time: a node that waits for children
+//! holds no slot, and a tree that ends makes room for the next. What happens inside a tree depends on its seed alone, never on
+//! which other trees share the batch: its clock is the engine step, in which every live node draws one token.
+
+mod engine;
+mod transcript;
+mod tree_run;
+mod worker;
+
+pub use engine::{InProcess, RolloutEngine};
+pub use transcript::{Span, Transcript};
+pub use tree_run::VecArena;
+pub use worker::Worker;
+
+use rao_tree::{Limits, Tree};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// One tree to roll out.
+pub struct Job<E> {
+    /// The root's environment.
+    pub root: E,
+    /// The root task's identifier, for the event log.
+    pub task: String,
+    /// Source of all of the tree's randomness.
+    pub seed: u64,
+    /// Caps of the tree.
+    pub limits: Limits,
+}
+
+/// How to roll out.
+#[derive(Clone)]
+pub struct Settings {
+    /// Softmax temperature; 0 is greedy.
+    pub temperature: f32,
+    /// Size of the vocabulary, for masks.
+    pub vocab: usize,
+    /// Keep what training needs: every node's tokens, log-probabilities and masks.
+    pub keep_transcripts: bool,
+    /// Keep the encoded event log.
+    pub keep_log: bool,
+    /// Trees that one worker has under way at once: bounds memory, changes no result.
+    pub trees_in_flight: usize,
+    /// Wall clock of one tree; what has not ended by then is timed out.
+    pub deadline: Duration,
+    /// Counts what has been done, for whoever watches; and asks the workers to stop.
+    pub progress: Arc<Progress>,
+}
+
+/// Counters that workers add to while they work.
+#[derive(Debug, Default)]
+pub struct Progress {
+    trees: AtomicU64,
+    nodes: AtomicU64,
+    tokens: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Progress {
+    /// Trees that have ended.
+    pub fn trees(&self) -> u64 {
+        self.trees.load(Ordering::Relaxed)
+    }
+
+    /// Nodes that have ended.
+    pub fn nodes(&self) -> u64 {
+        self.nodes.load(Ordering::Relaxed)
+    }
+
+    /// Tokens of the contexts of nodes that have ended: read and sampled.
+    pub fn tokens(&self) -> u64 {
+        self.tokens.load(Ordering::Relaxed)
+    }
+
+    /// Asks every worker to cancel its trees at its next step.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// What came of one [`Job`].
+pub struct Rollout {
+    /// Position of its job.
+    pub job: usize,
+    /// The tree; every node has ended.
+    pub tree: Tree<VecArena>,
+    /// By node; empty unless [`Settings::keep_transcripts`].
+    pub transcripts: Vec<Transcript>,
+    /// The encoded events; empty unless [`Settings::keep_log`].
+    pub log: Vec<u8>,
+    /// Environments that broke, by their own words.
+    pub faults: Vec<String>,
+    /// Wall clock from its first step to its last, shared with whatever else the worker did meanwhile.
+    pub seconds: f64,
+}
+
+impl Rollout {
+    /// Tokens of all contexts of the tree: read and sampled.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.tree.nodes().iter().map(|node| u64::from(node.context)).sum()
+    }
+
+    /// Tokens that the policy drew.
+    #[must_use]
+    pub fn sampled(&self) -> u64 {
+        self.tree.nodes().iter().map(|node| u64::from(node.sampled)).sum()
+    }
+
+    /// Sampled tokens that had to be drawn one after the other.
+    #[must_use]
+    pub fn critical_path(&self) -> u64 {
+        self.tree.nodes().first().map_or(0, rao_tree::Node::critical_path)
+    }
+
+    /// The root's success in 0..=1; 0 unless it finished.
+    #[must_use]
+    pub fn success(&self) -> f32 {
+        self.tree.nodes().first().map_or(0.0, |root| root.success.value())
+    }
+}
+
+/// A rollout could not be carried out. What one environment does wrong is not among these: it costs its own node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RolloutError {
+    /// The policy failed.
+    #[error("the policy failed: {0}")]
+    Policy(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The driver was called out of turn: a defect of this crate.
+    #[error("driver: {0}")]
+    Driver(#[from] rao_tree::DriverError),
+    /// An event could not be written to the log.
+    #[error("event log: {0}")]
+    Log(#[from] rao_proto::EncodeError),
+    /// A worker panicked.
+    #[error("a rollout worker panicked: {0}")]
+    Panicked(String),
+    /// The policies were lost when an earlier rollout was abandoned half-way.
+    #[error("no policy is left: an earlier rollout was abandoned")]
+    NoPolicy,
+}

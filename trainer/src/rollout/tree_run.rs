@@ -1,0 +1,417 @@
+//! One tree under way: the driver, the environments of its live nodes, and the buffers that their actions grow in.
+
+use super::transcript::{Span, Transcript};
+use super::{Rollout, RolloutError, Settings};
+use rao_proto::{EncodeError, EventSink, Record, encode, encoded_len};
+use rao_tree::{
+    Action, Answer, Arena, ArenaFull, Completion, Driver, Environment, Launch, Mask, Node, NodeId, NodeStatus,
+    Observation, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
+};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// An arena that grows on the heap, up to the tree's own cap of nodes.
+#[derive(Clone, Debug, Default)]
+pub struct VecArena(Vec<Node>);
+
+impl AsRef<[Node]> for VecArena {
+    fn as_ref(&self) -> &[Node] {
+        &self.0
+    }
+}
+
+impl AsMut<[Node]> for VecArena {
+    fn as_mut(&mut self) -> &mut [Node] {
+        &mut self.0
+    }
+}
+
+impl Arena for VecArena {
+    fn push(&mut self, node: Node) -> Result<(), ArenaFull> {
+        self.0.push(node);
+        Ok(())
+    }
+}
+
+/// The event log of one tree, in memory; remembers the first event that could not be encoded.
+struct Log {
+    bytes: Option<Vec<u8>>,
+    error: Option<EncodeError>,
+}
+
+impl EventSink for Log {
+    fn record(&mut self, record: &Record<'_>) {
+        let Some(bytes) = &mut self.bytes else { return };
+        let start = bytes.len();
+        let written = encoded_len(record).and_then(|len| {
+            bytes.resize(start + len, 0);
+            encode(record, &mut bytes[start..])
+        });
+        match written {
+            Ok(len) => bytes.truncate(start + len),
+            Err(error) => {
+                bytes.truncate(start);
+                self.error.get_or_insert(error);
+            }
+        }
+    }
+}
+
+/// A live node: its environment, its context, and the action it is drawing.
+struct Seat<E> {
+    environment: E,
+    transcript: Transcript,
+    /// Buffers of the action under way; the first `drawn` tokens are drawn.
+    tokens: Vec<Token>,
+    logprobs: Vec<f32>,
+    masks: Vec<u64>,
+    room: usize,
+    drawn: usize,
+    stop: Option<Stop>,
+    seed: u64,
+}
+
+pub(super) struct TreeRun<E> {
+    job: usize,
+    seed: u64,
+    /// Distinguishes the contexts of this tree from those of every other tree that the worker's policy has seen.
+    tag: u64,
+    root: Option<E>,
+    driver: Driver<VecArena>,
+    log: Log,
+    /// By node: those that are with the driver or wait; `None` where the node is drawing or has ended.
+    seats: Vec<Option<Box<Seat<E>>>>,
+    /// Those that are drawing an action, in the order in which they began.
+    drawing: Vec<(NodeId, Box<Seat<E>>)>,
+    /// What ended children hand over, until their parent has read it.
+    values: BTreeMap<NodeId, Vec<u8>>,
+    transcripts: Vec<Transcript>,
+    faults: Vec<String>,
+    started: Instant,
+    /// Contexts that the policy may drop.
+    forgotten: Vec<SequenceId>,
+    scratch: Vec<Token>,
+}
+
+impl<E: Environment> TreeRun<E> {
+    pub(super) fn open(job: usize, spec: super::Job<E>, tag: u64, weights: WeightsVersion, settings: &Settings) -> Self {
+        let mut log = Log { bytes: settings.keep_log.then(Vec::new), error: None };
+        let driver = Driver::open(VecArena::default(), spec.limits, &spec.task, spec.seed, weights, &mut log);
+        Self {
+            job,
+            seed: spec.seed,
+            tag,
+            root: Some(spec.root),
+            driver,
+            log,
+            seats: Vec::new(),
+            drawing: Vec::new(),
+            values: BTreeMap::new(),
+            transcripts: Vec::new(),
+            faults: Vec::new(),
+            started: Instant::now(),
+            forgotten: Vec::new(),
+            scratch: vec![Token(0); spec.limits.context_max as usize],
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.driver.is_closed()
+    }
+
+    pub(super) fn drain_forgotten(&mut self) -> impl Iterator<Item = SequenceId> + '_ {
+        self.forgotten.drain(..)
+    }
+
+    /// Does everything that needs no policy: opens nodes, resumes parents, lines up requests.
+    pub(super) fn advance(&mut self, settings: &Settings) -> Result<(), RolloutError> {
+        if self.started.elapsed() > settings.deadline {
+            let at_us = self.at_us();
+            self.driver.handle_deadline(at_us, &mut self.log)?;
+        } else if settings.progress.is_stopped() {
+            let at_us = self.at_us();
+            self.driver.handle_cancel(at_us, &mut self.log)?;
+        }
+        let words = Mask::words(settings.vocab);
+        loop {
+            let at_us = self.at_us();
+            match self.driver.poll(at_us, &mut self.log)? {
+                None => break,
+                Some(Want::Open { parent, index }) => self.open_node(parent, index, settings)?,
+                Some(Want::Resume { node, launches }) => self.resume(node, launches, settings)?,
+                Some(Want::Sample { node, room }) => self.line_up(node, room as usize, words),
+                Some(Want::Retire { node }) => {
+                    if let Some(seat) = self.seats.get_mut(node.index()).and_then(Option::take) {
+                        self.put_back(node, seat, settings);
+                    }
+                }
+            }
+        }
+        if self.driver.is_closed() {
+            self.retire_all(settings);
+        }
+        Ok(())
+    }
+
+    /// One request for every node that is drawing.
+    pub(super) fn requests<'s>(&'s mut self, temperature: f32, words: usize, out: &mut Vec<Request<'s>>) {
+        let tag = self.tag;
+        for (node, seat) in &mut self.drawing {
+            let seat = seat.as_mut();
+            let completion = Completion::new(
+                &mut seat.tokens[..seat.room],
+                &mut seat.logprobs[..seat.room],
+                &mut seat.masks[..seat.room * words],
+                words,
+            );
+            // The three buffers are cut to the same room above.
+            let Ok(completion) = completion else { continue };
+            out.push(Request {
+                sequence: sequence(tag, *node),
+                prompt: &seat.transcript.tokens,
+                seed: seat.seed,
+                temperature,
+                constraint: seat.environment.constraint(),
+                completion: completion.resumed(seat.drawn),
+                stop: None,
+            });
+        }
+    }
+
+    /// How many requests [`requests`](Self::requests) makes.
+    pub(super) fn drawing(&self) -> usize {
+        self.drawing.len()
+    }
+
+    /// Takes back what became of the requests, in the order in which they were made, and steps the environments of those that finished.
+    pub(super) fn collect(
+        &mut self,
+        results: impl Iterator<Item = (usize, Option<Stop>)>,
+        weights: WeightsVersion,
+        settings: &Settings,
+    ) -> Result<(), RolloutError> {
+        for ((_, seat), (drawn, stop)) in self.drawing.iter_mut().zip(results) {
+            seat.drawn = drawn;
+            seat.stop = stop;
+        }
+        let finished: Vec<_> = self.drawing.extract_if(.., |(_, seat)| seat.stop.is_some()).collect();
+        for (node, seat) in finished {
+            self.act(node, seat, weights, settings)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Rollout, RolloutError> {
+        if let Some(error) = self.log.error.take() {
+            return Err(error.into());
+        }
+        let tree: Tree<VecArena> = self.driver.into_tree();
+        Ok(Rollout {
+            job: self.job,
+            tree,
+            transcripts: self.transcripts,
+            log: self.log.bytes.unwrap_or_default(),
+            faults: self.faults,
+            seconds: self.started.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn open_node(&mut self, parent: Option<NodeId>, index: u8, settings: &Settings) -> Result<(), RolloutError> {
+        let made = match parent {
+            None => Ok(self.root.take()),
+            Some(id) => match self.seats.get_mut(id.index()).and_then(Option::as_mut) {
+                Some(seat) => seat.environment.child(index).map(Some).map_err(|error| error.to_string()),
+                None => Ok(None),
+            },
+        };
+        let mut task = String::new();
+        if let Ok(Some(environment)) = &made {
+            // Writing to a string does not fail.
+            let _ = environment.describe(&mut task);
+        }
+        let at_us = self.at_us();
+        let node = self.driver.handle_spawn(parent, &task, at_us, &mut self.log)?;
+        self.seats.resize_with(node.index() + 1, || None);
+        let mut environment = match made {
+            Ok(Some(environment)) => environment,
+            Ok(None) => return self.broke(node, "its parent has no environment".into()),
+            Err(error) => return self.broke(node, error),
+        };
+        let mut seen = Observation::new(&mut self.scratch);
+        let observed = environment.observe(&mut seen);
+        if let Err(error) = observed {
+            let error = error.to_string();
+            return self.broke(node, error);
+        }
+        let tokens = seen.tokens().to_vec();
+        self.driver.handle_prompt(node, &seen, at_us, &mut self.log)?;
+        let transcript = Transcript { tokens, ..Transcript::default() };
+        let seat = Seat {
+            environment,
+            transcript,
+            tokens: Vec::new(),
+            logprobs: Vec::new(),
+            masks: Vec::new(),
+            room: 0,
+            drawn: 0,
+            stop: None,
+            seed: 0,
+        };
+        self.put_back(node, Box::new(seat), settings);
+        Ok(())
+    }
+
+    fn line_up(&mut self, node: NodeId, room: usize, words: usize) {
+        let steps = self.driver.tree().node(node).map_or(0, |entry| entry.steps);
+        let Some(mut seat) = self.seats.get_mut(node.index()).and_then(Option::take) else { return };
+        if seat.tokens.len() < room {
+            seat.tokens.resize(room, Token(0));
+            seat.logprobs.resize(room, 0.0);
+            seat.masks.resize(room * words, 0);
+        }
+        seat.room = room;
+        seat.drawn = 0;
+        seat.stop = None;
+        seat.seed = crate::seed::derive(self.seed, &[u64::from(node.0), u64::from(steps)]);
+        self.drawing.push((node, seat));
+    }
+
+    fn act(
+        &mut self,
+        node: NodeId,
+        mut seat: Box<Seat<E>>,
+        weights: WeightsVersion,
+        settings: &Settings,
+    ) -> Result<(), RolloutError> {
+        let at_us = self.at_us();
+        let drawn = seat.drawn;
+        let action = Action {
+            tokens: &seat.tokens[..drawn],
+            logprobs: &seat.logprobs[..drawn],
+            weights,
+            stop: seat.stop.unwrap_or(Stop::Length),
+        };
+        let goes_on = self.driver.handle_action(node, action, at_us, &mut self.log)?;
+        let start = seat.transcript.tokens.len() as u32;
+        let Seat { transcript, tokens, logprobs, masks, .. } = seat.as_mut();
+        transcript.tokens.extend_from_slice(&tokens[..drawn]);
+        if settings.keep_transcripts && drawn > 0 {
+            transcript.actions.push(Span { start, len: drawn as u32 });
+            transcript.logprobs.extend_from_slice(&logprobs[..drawn]);
+            transcript.masks.extend_from_slice(&masks[..drawn * Mask::words(settings.vocab)]);
+        }
+        if !goes_on {
+            self.put_back(node, seat, settings);
+            return Ok(());
+        }
+        let room = self.scratch.len().saturating_sub(seat.transcript.tokens.len());
+        let mut seen = Observation::new(&mut self.scratch[..room]);
+        match seat.environment.step(&seat.tokens[..drawn], &mut seen) {
+            Ok(outcome) => {
+                seat.transcript.tokens.extend_from_slice(seen.tokens());
+                let value = seat.environment.answer();
+                self.driver.handle_outcome(node, outcome, &seen, value, at_us, &mut self.log)?;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                self.broke(node, error)?;
+            }
+        }
+        self.put_back(node, seat, settings);
+        Ok(())
+    }
+
+    fn resume(&mut self, node: NodeId, launches: u8, settings: &Settings) -> Result<(), RolloutError> {
+        let Some(mut seat) = self.seats.get_mut(node.index()).and_then(Option::take) else {
+            return self.broke(node, "it has no environment to resume".into());
+        };
+        let mut answers = Vec::with_capacity(usize::from(launches));
+        for index in 0..launches {
+            answers.push(match self.driver.launch(node, index) {
+                Some(Launch::Refused(limit)) => Answer::Refused(limit),
+                Some(Launch::Ended(child)) => {
+                    let ended = self.driver.tree().node(child);
+                    Answer::Ended {
+                        status: ended.and_then(|node| node.status).unwrap_or(NodeStatus::Invalid),
+                        success: ended.map_or(Success::ZERO, |node| node.success),
+                        value: self.values.get(&child).map_or(&[], Vec::as_slice),
+                    }
+                }
+                None => Answer::Ended { status: NodeStatus::Invalid, success: Success::ZERO, value: &[] },
+            });
+        }
+        let at_us = self.started.elapsed().as_micros() as u64;
+        let room = self.scratch.len().saturating_sub(seat.transcript.tokens.len());
+        let mut seen = Observation::new(&mut self.scratch[..room]);
+        let resumed = seat.environment.resume(&answers, &mut seen).map_err(|error| error.to_string());
+        drop(answers);
+        for index in 0..launches {
+            if let Some(Launch::Ended(child)) = self.driver.launch(node, index) {
+                self.values.remove(&child);
+            }
+        }
+        match resumed {
+            Ok(outcome) => {
+                seat.transcript.tokens.extend_from_slice(seen.tokens());
+                let value = seat.environment.answer();
+                self.driver.handle_outcome(node, outcome, &seen, value, at_us, &mut self.log)?;
+            }
+            Err(error) => self.broke(node, error)?,
+        }
+        self.put_back(node, seat, settings);
+        Ok(())
+    }
+
+    fn broke(&mut self, node: NodeId, error: String) -> Result<(), RolloutError> {
+        self.faults.push(error);
+        let at_us = self.at_us();
+        self.driver.handle_broken(node, at_us, &mut self.log)?;
+        Ok(())
+    }
+
+    /// Keeps the seat of a node that goes on; of one that has ended, only what somebody still needs.
+    fn put_back(&mut self, node: NodeId, seat: Box<Seat<E>>, settings: &Settings) {
+        let ended = self.driver.tree().node(node).is_none_or(|entry| entry.status.is_some());
+        if !ended {
+            self.seats[node.index()] = Some(seat);
+            return;
+        }
+        let value = seat.environment.answer();
+        if !value.is_empty() {
+            self.values.insert(node, value.to_vec());
+        }
+        self.forgotten.push(sequence(self.tag, node));
+        settings.progress.nodes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let tokens = seat.transcript.tokens.len() as u64;
+        settings.progress.tokens.fetch_add(tokens, std::sync::atomic::Ordering::Relaxed);
+        if settings.keep_transcripts {
+            if self.transcripts.len() <= node.index() {
+                self.transcripts.resize_with(node.index() + 1, Transcript::default);
+            }
+            self.transcripts[node.index()] = seat.transcript;
+        }
+    }
+
+    /// The run is closed: whatever a deadline or a cancellation left behind is retired too.
+    fn retire_all(&mut self, settings: &Settings) {
+        for (node, seat) in std::mem::take(&mut self.drawing) {
+            self.put_back(node, seat, settings);
+        }
+        for index in 0..self.seats.len() {
+            if let Some(seat) = self.seats[index].take() {
+                self.put_back(NodeId(index as u32), seat, settings);
+            }
+        }
+        if settings.keep_transcripts {
+            self.transcripts.resize_with(self.driver.tree().nodes().len(), Transcript::default);
+        }
+    }
+
+    fn at_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+}
+
+fn sequence(tag: u64, node: NodeId) -> SequenceId {
+    SequenceId(tag << 32 | u64::from(node.0))
+}

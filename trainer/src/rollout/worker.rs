@@ -1,0 +1,91 @@
+//! One policy and the trees that are under way on it.
+
+use super::tree_run::TreeRun;
+use super::{Job, Rollout, RolloutError, Settings};
+use rao_tree::{Environment, Mask, Policy, Request};
+use std::sync::atomic::Ordering;
+
+/// Owns a policy and rolls trees out on it, on the thread that calls it.
+pub struct Worker<P> {
+    policy: P,
+    /// Trees opened so far: names their contexts.
+    opened: u64,
+}
+
+impl<P: Policy> Worker<P> {
+    /// A worker around a policy.
+    pub fn new(policy: P) -> Self {
+        Self { policy, opened: 0 }
+    }
+
+    /// The policy, for publishing new weights between rollouts.
+    pub fn policy_mut(&mut self) -> &mut P {
+        &mut self.policy
+    }
+
+    /// Rolls out the jobs that `next` hands over until it has none left. `next` is asked whenever there is room for another tree.
+    ///
+    /// # Errors
+    /// [`RolloutError`]: the policy failed, or a defect of this crate. Trees under way are lost then.
+    pub fn rollout<E: Environment>(
+        &mut self,
+        mut next: impl FnMut() -> Option<(usize, Job<E>)>,
+        settings: &Settings,
+    ) -> Result<Vec<Rollout>, RolloutError>
+    where
+        P::Error: Send + Sync + 'static,
+    {
+        let words = Mask::words(settings.vocab);
+        let mut trees: Vec<TreeRun<E>> = Vec::new();
+        let mut ended = Vec::new();
+        let mut results = Vec::new();
+        loop {
+            while trees.len() < settings.trees_in_flight.max(1)
+                && !settings.progress.is_stopped()
+                && let Some((index, job)) = next()
+            {
+                trees.push(TreeRun::open(index, job, self.opened, self.policy.weights(), settings));
+                self.opened += 1;
+            }
+            for tree in &mut trees {
+                tree.advance(settings)?;
+                for sequence in tree.drain_forgotten() {
+                    self.policy.forget(sequence);
+                }
+            }
+            for tree in trees.extract_if(.., |tree| tree.is_closed()) {
+                settings.progress.trees.fetch_add(1, Ordering::Relaxed);
+                ended.push(tree.finish()?);
+            }
+            if trees.is_empty() {
+                if settings.progress.is_stopped() {
+                    return Ok(ended);
+                }
+                match next() {
+                    None => return Ok(ended),
+                    Some((index, job)) => {
+                        trees.push(TreeRun::open(index, job, self.opened, self.policy.weights(), settings));
+                        self.opened += 1;
+                        continue;
+                    }
+                }
+            }
+
+            let weights = self.policy.weights();
+            let mut batch: Vec<Request<'_>> = Vec::new();
+            let mut shares = Vec::with_capacity(trees.len());
+            for tree in &mut trees {
+                shares.push(tree.drawing());
+                tree.requests(settings.temperature, words, &mut batch);
+            }
+            self.policy.sample(&mut batch).map_err(|error| RolloutError::Policy(Box::new(error)))?;
+            results.clear();
+            results.extend(batch.iter().map(|request| (request.completion.len(), request.stop)));
+            drop(batch);
+            let mut results = results.iter().copied();
+            for (tree, share) in trees.iter_mut().zip(shares) {
+                tree.collect(results.by_ref().take(share), weights, settings)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Training: the warm start, recursive agent optimization, and the flat twin.
+
+pub mod credit;
+pub mod metrics;
+pub mod optimize;
+mod quickstart;
+pub mod schedule;
+mod tasks;
+mod warmstart;
+
+pub use quickstart::{Outcome, quickstart};
+pub use tasks::TaskOrder;
+pub use warmstart::warm_start;
+
+use crate::environments::textcraft::Difficulty;
+
+/// Training could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// Rolling out failed.
+    #[error(transparent)]
+    Rollout(#[from] crate::rollout::RolloutError),
+    /// Credit could not be assigned.
+    #[error(transparent)]
+    Credit(#[from] rao_tree::credit::CreditError),
+    /// The backend failed.
+    #[error(transparent)]
+    Backend(#[from] crate::backend::BackendError),
+    /// The run directory.
+    #[error(transparent)]
+    Run(#[from] crate::run::RunError),
+    /// The benchmark could not be made or read.
+    #[error(transparent)]
+    Benchmark(#[from] crate::environments::BenchmarkError),
+    /// The metrics could not be written.
+    #[error("cannot write metrics: {0}")]
+    Metrics(#[from] std::io::Error),
+    /// Nothing to train on.
+    #[error("the benchmark has no {} task to train on", .difficulty.name())]
+    NoTasks {
+        /// Of which difficulty.
+        difficulty: Difficulty,
+    },
+}

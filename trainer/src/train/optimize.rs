@@ -1,0 +1,169 @@
+//! The loop of recursive agent optimization: roll out groups of trees, assign credit, update, publish.
+
+use super::credit::{TreeCredit, assign};
+use super::metrics::{Metrics, StepMetrics};
+use super::schedule::learning_rate;
+use super::{TrainError, tasks::TaskOrder};
+use crate::backend::{Objective, Sequence, Trainee};
+use crate::config::Config;
+use crate::display::Phase;
+use crate::environments::textcraft::agent::{Agent, AgentOptions};
+use crate::environments::textcraft::vocabulary::VOCAB;
+use crate::environments::textcraft::{Benchmark, Task};
+use crate::rollout::{Job, Progress, Rollout, RolloutEngine, Settings};
+use rand::seq::SliceRandom;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::SeedableRng;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// When to stop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Budget {
+    /// After `rao.steps` steps.
+    Steps,
+    /// Once this many environment tokens have been spent: read and sampled, in all trees.
+    Tokens(u64),
+}
+
+/// One arm's training.
+pub struct Arm<'a> {
+    /// Name in the metrics.
+    pub name: &'static str,
+    /// Deepest node; 0 is the flat twin.
+    pub depth: u8,
+    /// When to stop.
+    pub budget: Budget,
+    /// Root tasks to draw from.
+    pub tasks: Vec<&'a Task>,
+    /// Source of the arm's randomness.
+    pub seed: u64,
+}
+
+/// What an arm's training came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Steps taken.
+    pub steps: usize,
+    /// Environment tokens: read and sampled, in all trees.
+    pub tokens: u64,
+    /// Wall clock.
+    pub seconds: f64,
+}
+
+/// Trains `trainee` on the arm's tasks until the budget is spent or somebody asks to stop. The metrics of every step are written as it ends.
+///
+/// # Errors
+/// [`TrainError`]: the policy or an update failed, or the metrics could not be written. The trainee keeps its last good weights.
+pub async fn optimize(
+    trainee: &mut Trainee,
+    benchmark: &Benchmark,
+    arm: Arm<'_>,
+    config: &Config,
+    metrics: &mut Metrics,
+    phase: &Phase,
+    progress: &Arc<Progress>,
+) -> Result<Spent, TrainError> {
+    let started = Instant::now();
+    let rao = &config.rao;
+    let objective = Objective::of(rao);
+    let options = AgentOptions { depth_max: arm.depth, slots: config.agent.slots, shuffle_slots: true };
+    let limits = config.limits.at_depth(arm.depth);
+    let settings = Settings {
+        temperature: rao.temperature,
+        vocab: VOCAB,
+        keep_transcripts: true,
+        keep_log: false,
+        trees_in_flight: rao.tasks * rao.trees,
+        deadline: Duration::from_secs_f64(config.limits.seconds),
+        progress: Arc::clone(progress),
+    };
+    let mut engine = trainee.engine(config.threads)?;
+    let mut order = TaskOrder::new(arm.tasks, crate::seed::derive(arm.seed, &[0]));
+    let mut shuffle = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(arm.seed, &[1]));
+    let mut spent = Spent::default();
+    loop {
+        let position = match arm.budget {
+            Budget::Steps => spent.steps as f64,
+            Budget::Tokens(tokens) => spent.tokens as f64 / tokens.max(1) as f64 * rao.steps as f64,
+        };
+        if position >= rao.steps as f64 || progress.is_stopped() {
+            break;
+        }
+        let clock = Instant::now();
+        let mut jobs = Vec::with_capacity(rao.tasks * rao.trees);
+        for _ in 0..rao.tasks {
+            let task = order.next_task();
+            for _ in 0..rao.trees {
+                let seed = crate::seed::derive(arm.seed, &[2, spent.steps as u64, jobs.len() as u64]);
+                let root = Agent::root(&benchmark.world, task, options, seed);
+                jobs.push(Job { root, task: task.id.clone(), seed, limits });
+            }
+        }
+        let mut rollouts = engine.rollout(jobs, &settings).await?.into_iter();
+        if progress.is_stopped() {
+            break;
+        }
+        let mut groups: Vec<Vec<Rollout>> = Vec::with_capacity(rao.tasks);
+        while !rollouts.as_slice().is_empty() {
+            groups.push(rollouts.by_ref().take(rao.trees).collect());
+        }
+        let rollout_seconds = clock.elapsed().as_secs_f64();
+
+        let clock = Instant::now();
+        let credits = assign(&rao.estimator, &groups)?;
+        let lr = learning_rate(rao, position);
+        let report = update(trainee, &groups, &credits, rao.minibatches, &objective, lr, &mut shuffle)?;
+        trainee.publish(&mut engine)?;
+        let train_seconds = clock.elapsed().as_secs_f64();
+
+        let tokens: u64 = groups.iter().flatten().map(Rollout::tokens).sum();
+        spent.tokens += tokens;
+        let step = StepMetrics::of(
+            arm.name,
+            spent.steps,
+            spent.tokens,
+            &groups,
+            &credits,
+            report,
+            (lr, rollout_seconds, train_seconds),
+        );
+        spent.steps += 1;
+        phase.set(position as u64 + 1, &step.line());
+        metrics.write(&step)?;
+    }
+    spent.seconds = started.elapsed().as_secs_f64();
+    Ok(spent)
+}
+
+/// Updates on all nodes that teach, in `minibatches` disjoint random parts. Each part is divided by its share of ALL action tokens of the
+/// groups that teach, those of nodes without advantage included: a batch with little to learn takes a small step.
+fn update(
+    trainee: &mut Trainee,
+    groups: &[Vec<Rollout>],
+    credits: &[Vec<TreeCredit>],
+    minibatches: usize,
+    objective: &Objective,
+    lr: f64,
+    shuffle: &mut Xoshiro256PlusPlus,
+) -> Result<Vec<crate::backend::StepReport>, TrainError> {
+    let mut sequences = Vec::new();
+    for (rollout, credit) in groups.iter().flatten().zip(credits.iter().flatten()) {
+        if !credit.teaches {
+            continue;
+        }
+        for (transcript, credit) in rollout.transcripts.iter().zip(&credit.nodes) {
+            if !transcript.actions.is_empty() {
+                sequences.push(Sequence { transcript, weight: credit.weighted });
+            }
+        }
+    }
+    sequences.shuffle(shuffle);
+    let mut reports = Vec::new();
+    for part in sequences.chunks(sequences.len().div_ceil(minibatches).max(1)) {
+        if part.iter().any(|sequence| sequence.weight != 0.0) {
+            reports.push(trainee.update(part, objective, lr)?);
+        }
+    }
+    Ok(reports)
+}

@@ -1,0 +1,127 @@
+//! The main job, on one page: warm start, recursive agent optimization, the flat twin, evaluation.
+
+use super::metrics::Metrics;
+use super::optimize::{Arm, Budget, optimize};
+use super::{TrainError, warm_start};
+use crate::backend::Trainee;
+use crate::config::Config;
+use crate::display::Phase;
+use crate::environments::textcraft::{Benchmark, Difficulty, Task};
+use crate::evaluate::{self, Scores, evaluate};
+use crate::rollout::Progress;
+use crate::run::{RunDir, Summary};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How the main job ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// To its end.
+    Finished(Box<Summary>),
+    /// Somebody asked to stop. The policies that were trained so far are in the run directory.
+    Interrupted,
+}
+
+/// Trains and evaluates what `config` describes, and leaves everything in `run`.
+///
+/// # Errors
+/// [`TrainError`]; what had been written by then stays in the run directory.
+pub async fn quickstart(
+    config: &Config,
+    benchmark: &Benchmark,
+    run: &RunDir,
+    progress: &Arc<Progress>,
+) -> Result<Outcome, TrainError> {
+    let started = Instant::now();
+    let mut metrics = Metrics::create(&run.path().join("metrics.jsonl"))?;
+    let difficulty = config.rao.difficulty.parse().unwrap_or(Difficulty::Medium);
+    let tasks: Vec<&Task> = benchmark.train.iter().filter(|task| task.difficulty == difficulty).collect();
+    if tasks.is_empty() && config.rao.steps > 0 {
+        return Err(TrainError::NoTasks { difficulty });
+    }
+
+    let mut base = Trainee::new(&config.model, config.seed)?;
+    let phase = Phase::begin("warm start", config.warmstart.steps as u64);
+    warm_start(&mut base, benchmark, config, &mut metrics, &phase, progress)?;
+    phase.end("cloned the teacher");
+    base.save(&run.policy("base"))?;
+
+    let mut recursive = base.optimizing(&config.rao)?;
+    let phase = Phase::begin("RAO", config.rao.steps as u64);
+    let arm = Arm {
+        name: "recursive",
+        depth: config.limits.depth,
+        budget: Budget::Steps,
+        tasks: tasks.clone(),
+        seed: crate::seed::derive(config.seed, &[1]),
+    };
+    let spent = optimize(&mut recursive, benchmark, arm, config, &mut metrics, &phase, progress).await?;
+    phase.end(&format!("{} steps, {} environment tokens, {:.0} s", spent.steps, spent.tokens, spent.seconds));
+    recursive.save(&run.policy("recursive"))?;
+
+    let mut flat = None;
+    if config.flat.enabled && !progress.is_stopped() {
+        let mut twin = base.optimizing(&config.rao)?;
+        let phase = Phase::begin("flat twin", config.rao.steps as u64);
+        let arm = Arm {
+            name: "flat",
+            depth: 0,
+            budget: Budget::Tokens(spent.tokens),
+            tasks,
+            seed: crate::seed::derive(config.seed, &[2]),
+        };
+        let spent = optimize(&mut twin, benchmark, arm, config, &mut metrics, &phase, progress).await?;
+        phase.end(&format!("{} steps, {} environment tokens, {:.0} s", spent.steps, spent.tokens, spent.seconds));
+        twin.save(&run.policy("flat"))?;
+        flat = Some(twin);
+    }
+    let train_seconds = started.elapsed().as_secs_f64();
+    if progress.is_stopped() {
+        return Ok(Outcome::Interrupted);
+    }
+
+    let recursive = judge(&recursive, benchmark, config, config.eval.limits.depth, "eval: RAO", progress).await?;
+    let flat = match flat {
+        Some(twin) => Some(judge(&twin, benchmark, config, 0, "eval: flat", progress).await?),
+        None => None,
+    };
+    if progress.is_stopped() {
+        return Ok(Outcome::Interrupted);
+    }
+    let total_seconds = started.elapsed().as_secs_f64();
+    let summary = Summary { recursive, flat, train_seconds, total_seconds, seed: config.seed };
+    run.write_summary(&summary)?;
+    Ok(Outcome::Finished(Box::new(summary)))
+}
+
+/// Evaluates one policy, with a bar that counts trees.
+///
+/// # Errors
+/// [`TrainError`].
+pub async fn judge(
+    policy: &Trainee,
+    benchmark: &Benchmark,
+    config: &Config,
+    depth: u8,
+    name: &'static str,
+    progress: &Arc<Progress>,
+) -> Result<Scores, TrainError> {
+    let mut engine = policy.engine(config.threads)?;
+    let phase = Phase::begin(name, evaluate::trees(benchmark, &config.eval) as u64);
+    let arm = evaluate::Arm { depth, seed: crate::seed::derive(config.seed, &[3]) };
+    let before = (progress.trees(), progress.nodes());
+    let work = evaluate(&mut engine, benchmark, &config.eval, config.agent.slots, arm, progress);
+    tokio::pin!(work);
+    let scores = loop {
+        tokio::select! {
+            scores = &mut work => break scores?,
+            () = tokio::time::sleep(Duration::from_millis(100)) => {
+                let nodes = progress.nodes() - before.1;
+                phase.set(progress.trees() - before.0, &format!("{nodes} nodes"));
+            }
+        }
+    };
+    phase.set(progress.trees() - before.0, "");
+    phase.end(&format!("{} nodes", progress.nodes() - before.1));
+    Ok(scores)
+}

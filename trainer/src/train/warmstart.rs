@@ -1,0 +1,99 @@
+//! The warm start: cloning a flawed teacher, so that the policy speaks the interface and sometimes delegates before it is optimized.
+//!
+//! Without delegation in the prior, RAO removes what little there is: successes come from nodes that need no child.
+
+use super::tasks::TaskOrder;
+use super::{TrainError, metrics::Metrics};
+use crate::backend::{Objective, Sequence, Trainee};
+use crate::config::Config;
+use crate::display::Phase;
+use crate::environments::textcraft::agent::{Agent, AgentOptions};
+use crate::environments::textcraft::teacher::teacher;
+use crate::environments::textcraft::vocabulary::VOCAB;
+use crate::environments::textcraft::{Benchmark, Difficulty, Task};
+use crate::rollout::{Job, Progress, Settings, Transcript, Worker};
+use rand::{RngExt, seq::IndexedRandom};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::SeedableRng;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Depth caps that the teacher is shown, so that the policy has seen DEEP at every level.
+const DEPTHS: [u8; 4] = [1, 2, 3, 8];
+
+/// Trains `trainee` to imitate the teacher on EASY tasks.
+///
+/// # Errors
+/// [`TrainError`].
+pub fn warm_start(
+    trainee: &mut Trainee,
+    benchmark: &Benchmark,
+    config: &Config,
+    metrics: &mut Metrics,
+    phase: &Phase,
+    progress: &Arc<Progress>,
+) -> Result<(), TrainError> {
+    let warm = &config.warmstart;
+    let seed = crate::seed::derive(config.seed, &[0x3a97]);
+    let lessons = lessons(benchmark, config, seed, progress)?;
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(seed, &[1]));
+    for step in 0..warm.steps {
+        if progress.is_stopped() {
+            break;
+        }
+        let batch: Vec<Sequence<'_>> = (0..warm.nodes)
+            .filter_map(|_| lessons.choose(&mut random))
+            .map(|transcript| Sequence { transcript, weight: 1.0 })
+            .collect();
+        let lr = if 5 * step < 3 * warm.steps { warm.lr } else { 0.3 * warm.lr };
+        let report = trainee.update(&batch, &Objective::clone_teacher(), lr)?;
+        metrics.write(&serde_json::json!({ "phase": "warmstart", "step": step, "lr": lr, "loss": report.loss, "grad_norm": report.grad_norm }))?;
+        phase.set(step as u64 + 1, &format!("cross-entropy {:.3}", report.loss));
+    }
+    Ok(())
+}
+
+/// The contexts of all nodes of the teacher's trees.
+fn lessons(
+    benchmark: &Benchmark,
+    config: &Config,
+    seed: u64,
+    progress: &Arc<Progress>,
+) -> Result<Vec<Transcript>, TrainError> {
+    let warm = &config.warmstart;
+    let easy: Vec<&Task> = benchmark.train.iter().filter(|task| task.difficulty == Difficulty::Easy).collect();
+    if easy.is_empty() {
+        return Err(TrainError::NoTasks { difficulty: Difficulty::Easy });
+    }
+    let mut order = TaskOrder::new(easy, crate::seed::derive(seed, &[2]));
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(seed, &[3]));
+    let mut index = 0;
+    let next = || {
+        let due = index < warm.trees;
+        due.then(|| {
+            let depth = if random.random_bool(warm.flat_share) {
+                0
+            } else {
+                DEPTHS[random.random_range(0..DEPTHS.len())]
+            };
+            let options = AgentOptions { depth_max: depth, slots: config.agent.slots, shuffle_slots: true };
+            let task = order.next_task();
+            let seed = crate::seed::derive(seed, &[4, index as u64]);
+            let root = Agent::root(&benchmark.world, task, options, seed);
+            index += 1;
+            (index - 1, Job { root, task: task.id.clone(), seed, limits: config.limits.at_depth(depth) })
+        })
+    };
+    let settings = Settings {
+        temperature: 1.0,
+        vocab: VOCAB,
+        keep_transcripts: true,
+        keep_log: false,
+        trees_in_flight: 64,
+        deadline: Duration::from_secs_f64(config.limits.seconds),
+        progress: Arc::clone(progress),
+    };
+    let rollouts = Worker::new(teacher(warm.teacher)).rollout(next, &settings)?;
+    let transcripts = rollouts.into_iter().flat_map(|rollout| rollout.transcripts);
+    Ok(transcripts.filter(|transcript| !transcript.actions.is_empty()).collect())
+}
