@@ -1,3 +1,10 @@
 //! Policies for recursive agents.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | (always) | [`scripted`]: policies without a model |
+//! | `candle` | training, and sampling in full precision |
 
+#[cfg(feature = "candle")]
+pub mod candle;
 pub mod scripted;

@@ -1,0 +1,298 @@
+//! The sampler: which tokens to feed, in which chunks, and what to draw.
+
+use super::cache::Cache;
+use super::draw::{Draw, uniform};
+use super::forward::{Forward, Row};
+use super::weights::SamplerWeights;
+use rao_tree::{Mask, Next, Policy, Request, SequenceId, Stop, Token, WeightsVersion};
+use std::sync::Arc;
+
+/// How much memory a [`Sampler`] may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SamplerOptions {
+    /// Longest context, prompt and completion together; what exceeds it ends as [`Stop::ContextOverflow`]. The model's own
+    /// limit applies as well.
+    pub window: usize,
+    /// Bytes of keys and values kept. Raised to what one sequence of `window` tokens needs. Results never depend on it.
+    pub cache_bytes: usize,
+    /// Rows computed at once. Results never depend on it.
+    pub chunk_rows: usize,
+}
+
+impl Default for SamplerOptions {
+    /// A window of 4096 tokens, 256 MiB of cache, 256 rows (their activations stay in the second-level cache for small models).
+    fn default() -> Self {
+        Self {
+            window: 4096,
+            cache_bytes: 256 << 20,
+            chunk_rows: 256,
+        }
+    }
+}
+
+/// Why a whole batch could not be advanced.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SamplerError {
+    /// The model gave a logit that is not a finite number: the weights have diverged.
+    #[error("a logit of sequence {} is not finite", sequence.0)]
+    NonFinite {
+        /// The sequence.
+        sequence: SequenceId,
+    },
+    /// There is nothing to continue.
+    #[error("the prompt of sequence {} is empty", sequence.0)]
+    EmptyPrompt {
+        /// The sequence.
+        sequence: SequenceId,
+    },
+    /// A token that the model does not know.
+    #[error("sequence {} holds token {}, the vocabulary ends at {vocab}", sequence.0, token.0)]
+    UnknownToken {
+        /// The sequence.
+        sequence: SequenceId,
+        /// The token.
+        token: Token,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// A temperature that is negative or not finite.
+    #[error("sequence {} asks for temperature {temperature}", sequence.0)]
+    Temperature {
+        /// The sequence.
+        sequence: SequenceId,
+        /// What was asked.
+        temperature: f32,
+    },
+}
+
+/// Samples a Qwen3 decoder on one thread; the [module](super) says what it promises.
+#[derive(Debug)]
+pub struct Sampler {
+    weights: Arc<SamplerWeights>,
+    version: WeightsVersion,
+    options: SamplerOptions,
+    window: usize,
+    cache: Cache,
+    forward: Forward,
+    draw: Draw,
+    rows: Vec<Row>,
+    live: Vec<u32>,
+    masks: Vec<u64>,
+}
+
+impl Sampler {
+    /// A sampler with an empty cache.
+    #[must_use]
+    pub fn new(weights: Arc<SamplerWeights>, version: WeightsVersion, options: SamplerOptions) -> Self {
+        let g = weights.geometry();
+        let window = options.window.clamp(1, g.max_positions);
+        let options = SamplerOptions {
+            chunk_rows: options.chunk_rows.max(1),
+            ..options
+        };
+        Self {
+            cache: Cache::new(g, options.cache_bytes, window),
+            forward: Forward::new(g, window, options.chunk_rows),
+            draw: Draw::default(),
+            rows: Vec::with_capacity(options.chunk_rows),
+            live: Vec::new(),
+            masks: Vec::new(),
+            weights,
+            version,
+            options,
+            window,
+        }
+    }
+
+    /// Draws the next token, of every request, with other weights; what was cached is forgotten. They may be of another shape.
+    pub fn publish(&mut self, weights: Arc<SamplerWeights>, version: WeightsVersion) {
+        if weights.geometry() == self.weights.geometry() {
+            self.cache.clear();
+            (self.weights, self.version) = (weights, version);
+        } else {
+            *self = Self::new(weights, version, self.options);
+        }
+    }
+
+    /// Frees what is cached of a sequence that will not come back. Never needed: what is used least goes first anyway.
+    pub fn forget(&mut self, sequence: SequenceId) {
+        self.cache.forget(sequence);
+    }
+
+    /// Sequences with cached keys and values.
+    #[must_use]
+    pub fn cached(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Longest context it takes: the smaller of [`SamplerOptions::window`] and the model's limit.
+    #[must_use]
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
+    fn validate(&self, request: &Request<'_>) -> Result<(), SamplerError> {
+        let sequence = request.sequence;
+        let vocab = self.weights.geometry.vocab;
+        if request.prompt.is_empty() {
+            return Err(SamplerError::EmptyPrompt { sequence });
+        }
+        let known = |token: &&Token| token.0 as usize >= vocab;
+        if let Some(&token) = request
+            .prompt
+            .iter()
+            .find(known)
+            .or_else(|| request.completion.tokens().iter().find(known))
+        {
+            return Err(SamplerError::UnknownToken { sequence, token, vocab });
+        }
+        let temperature = request.temperature;
+        if !temperature.is_finite() || temperature < 0.0 {
+            return Err(SamplerError::Temperature { sequence, temperature });
+        }
+        Ok(())
+    }
+
+    /// Collects what is unfinished into `live`, ending what cannot draw even once. Returns how many it ended.
+    fn begin(&mut self, batch: &mut [Request<'_>]) -> Result<usize, SamplerError> {
+        self.live.clear();
+        self.rows.clear();
+        for request in batch.iter().filter(|request| request.stop.is_none()) {
+            self.validate(request)?;
+        }
+        let words = Mask::words(self.weights.geometry.vocab);
+        self.masks.resize(batch.len() * words, 0);
+        let mut ended = 0;
+        for (index, request) in batch
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, request)| request.stop.is_none())
+        {
+            let mask = &mut self.masks[index * words..][..words];
+            request.stop = consult(request, mask, self.window, self.weights.geometry.vocab);
+            match request.stop {
+                Some(_) => ended += 1,
+                None => self.live.push(index as u32),
+            }
+        }
+        self.cache
+            .begin_call(self.live.iter().map(|&index| batch[index as usize].sequence));
+        Ok(ended)
+    }
+
+    /// One token for every live request. Returns how many ended.
+    fn step(&mut self, batch: &mut [Request<'_>]) -> Result<usize, SamplerError> {
+        self.cache.begin_step();
+        let mut ended = 0;
+        for live in 0..self.live.len() {
+            let index = self.live[live];
+            let Request { sequence, prompt, .. } = batch[index as usize];
+            let (slot, shared) = self.cache.enter(sequence);
+            if shared {
+                // Two requests of one name: the second must not cut the cache under the first.
+                ended += self.flush(batch)?;
+            }
+            self.cache.pin(slot);
+            let kept = self.cache.keep(slot, prompt, batch[index as usize].completion.tokens());
+            let len = prompt.len() + batch[index as usize].completion.len();
+            while !self.cache.reserve(slot, len, self.rows.is_empty()) {
+                ended += self.flush(batch)?;
+                self.cache.pin(slot);
+            }
+            for at in kept..len {
+                let completion = batch[index as usize].completion.tokens();
+                let token = prompt.get(at).copied().unwrap_or_else(|| completion[at - prompt.len()]);
+                let position = self.cache.append(slot, token) as u32;
+                let draws = (at + 1 == len).then_some(index);
+                self.rows.push(Row {
+                    token: token.0,
+                    position,
+                    slot,
+                    draws,
+                });
+                if self.rows.len() == self.options.chunk_rows {
+                    ended += self.flush(batch)?;
+                    self.cache.pin(slot);
+                }
+            }
+        }
+        ended += self.flush(batch)?;
+        Ok(ended)
+    }
+
+    /// Computes the rows gathered so far and draws where a context ends. Returns how many requests ended.
+    fn flush(&mut self, batch: &mut [Request<'_>]) -> Result<usize, SamplerError> {
+        self.cache.begin_chunk();
+        if self.rows.is_empty() {
+            return Ok(0);
+        }
+        self.forward.run(&self.weights, &mut self.cache, &mut self.rows);
+        let g = &self.weights.geometry;
+        let words = Mask::words(g.vocab);
+        let arch = self.forward.arch();
+        let at_once = Forward::logit_rows(&self.weights);
+        let mut ended = 0;
+        for (part, rows) in self.rows.chunks(at_once).enumerate() {
+            let (logits, stride) = self.forward.logits(&self.weights, part * at_once, rows.len());
+            for (index, logits) in rows.iter().filter_map(|row| row.draws).zip(logits.chunks_exact(stride)) {
+                let request = &mut batch[index as usize];
+                let mask = &mut self.masks[index as usize * words..][..words];
+                let allowed = request.constraint.is_some().then_some(&*mask);
+                let draw = || uniform(request.seed, request.completion.len());
+                let drawn = self
+                    .draw
+                    .draw(arch, &logits[..g.vocab], allowed, request.temperature, draw);
+                let (token, logprob) = drawn.map_err(|_| SamplerError::NonFinite {
+                    sequence: request.sequence,
+                })?;
+                request.completion.push(token, logprob, allowed);
+                request.stop = consult(request, mask, self.window, g.vocab);
+                ended += usize::from(request.stop.is_some());
+            }
+        }
+        self.rows.clear();
+        Ok(ended)
+    }
+}
+
+impl Policy for Sampler {
+    type Error = SamplerError;
+
+    fn sample(&mut self, batch: &mut [Request<'_>]) -> Result<usize, SamplerError> {
+        let mut ended = self.begin(batch)?;
+        while !self.live.is_empty() {
+            ended += self.step(batch)?;
+            if ended > 0 {
+                break;
+            }
+        }
+        Ok(batch.iter().filter(|request| request.stop.is_some()).count())
+    }
+
+    fn weights(&self) -> WeightsVersion {
+        self.version
+    }
+}
+
+/// Whether a request can draw once more; if so, `mask` holds what it may draw.
+fn consult(request: &mut Request<'_>, mask: &mut [u64], window: usize, vocab: usize) -> Option<Stop> {
+    let mut stuck = false;
+    if let Some(constraint) = request.constraint.as_deref_mut() {
+        if constraint.next(request.completion.tokens(), &mut Mask::cleared(mask)) == Next::Complete {
+            return Some(Stop::Complete);
+        }
+        // Bits beyond the vocabulary name no token.
+        if let (Some(last), tail @ 1..) = (mask.last_mut(), vocab % 64) {
+            *last &= (1 << tail) - 1;
+        }
+        stuck = mask.iter().all(|word| *word == 0);
+    }
+    if request.completion.is_full() {
+        Some(Stop::Length)
+    } else if request.prompt.len() + request.completion.len() > window {
+        Some(Stop::ContextOverflow)
+    } else {
+        stuck.then_some(Stop::Stuck)
+    }
+}

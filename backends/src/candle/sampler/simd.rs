@@ -1,0 +1,262 @@
+//! Aligned buffers and the elementwise kernels. Each is a `WithSimd`, so that `pulp::Arch::dispatch` compiles it for every instruction set
+//! and picks at run time; nothing here needs a target flag.
+
+use pulp::{Simd, WithSimd};
+
+/// Virtual lanes of every horizontal sum, whatever the machine's own width; also positions per cache block.
+pub(super) const LANES: usize = 16;
+/// Outputs per weight panel: two AVX-512 registers, four of AVX2, eight of NEON.
+pub(super) const PANEL: usize = 32;
+
+/// Floats that start on a cache line, so that no vector load straddles two.
+#[derive(Debug, Default)]
+pub(super) struct Aligned {
+    data: Vec<f32>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    pub(super) fn zeroed(len: usize) -> Self {
+        let data = vec![0.0; len + 64 / size_of::<f32>()];
+        let start = data.as_ptr().align_offset(64).min(64 / size_of::<f32>());
+        Self { data, start, len }
+    }
+
+    /// Room for at least `len` floats; contents are lost when it grows.
+    pub(super) fn reserve(&mut self, len: usize) {
+        if self.len < len {
+            *self = Self::zeroed(len);
+        }
+    }
+}
+
+impl std::ops::Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.data[self.start..self.start + self.len]
+    }
+}
+
+impl std::ops::DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.data[self.start..self.start + self.len]
+    }
+}
+
+/// The registers that cover one virtual vector of [`LANES`] floats; the first [`regs`] are used.
+pub(super) type Wide<S> = [<S as Simd>::f32s; LANES];
+
+/// Machine registers per virtual vector.
+#[inline(always)]
+pub(super) const fn regs<S: Simd>() -> usize {
+    LANES / S::F32_LANES
+}
+
+/// Sum over the virtual lanes, by one fixed tree.
+#[inline(always)]
+pub(super) fn fold_sum<S: Simd>(acc: &Wide<S>) -> f32 {
+    let mut lanes = [0.0; LANES];
+    S::as_mut_simd_f32s(&mut lanes).0.copy_from_slice(&acc[..regs::<S>()]);
+    fold(lanes)
+}
+
+/// As [`fold_sum`], of plain floats.
+#[inline(always)]
+pub(super) fn fold(mut lanes: [f32; LANES]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+    }
+    lanes[0]
+}
+
+/// Sum of squares; the length is a multiple of [`LANES`].
+#[inline(always)]
+pub(super) fn square_sum<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut acc = [s.splat_f32s(0.0); LANES];
+    for chunk in x.as_chunks::<LANES>().0 {
+        let chunk = S::as_simd_f32s(chunk).0;
+        for i in 0..regs::<S>() {
+            acc[i] = s.mul_add_e_f32s(chunk[i], chunk[i], acc[i]);
+        }
+    }
+    fold_sum::<S>(&acc)
+}
+
+/// Where [`exp`] stops: just above the smallest normal number, e^-87.3.
+const EXP_LOW: f32 = -87.0;
+
+/// e^x within 2 ulp for -87 <= x <= 88, clamped beyond. NaN stays NaN, so that broken weights are noticed.
+///
+/// Range reduction to |r| <= ln 2 / 2 and the degree-5 polynomial of Cephes `expf` (S. Moshier).
+#[inline(always)]
+pub(super) fn exp<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    let (low, high) = (s.splat_f32s(EXP_LOW), s.splat_f32s(88.0));
+    let x = s.select_f32s(s.less_than_f32s(x, low), low, x);
+    let x = s.select_f32s(s.less_than_f32s(high, x), high, x);
+    // Adding 1.5 * 2^23 rounds to an integer, which is then found in the low bits.
+    let magic = s.splat_f32s(12_582_912.0);
+    let shifted = s.mul_add_e_f32s(x, s.splat_f32s(std::f32::consts::LOG2_E), magic);
+    let n = s.sub_f32s(shifted, magic);
+    let r = s.mul_add_e_f32s(n, s.splat_f32s(-0.693_359_4), x);
+    let r = s.mul_add_e_f32s(n, s.splat_f32s(2.121_944_4e-4), r);
+    let mut p = s.splat_f32s(1.987_569_1e-4);
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+        p = s.mul_add_e_f32s(p, r, s.splat_f32s(c));
+    }
+    let p = s.mul_add_e_f32s(p, s.mul_f32s(r, r), s.add_f32s(r, s.splat_f32s(1.0)));
+    let exponent = s.add_u32s(s.transmute_u32s_f32s(shifted), s.splat_u32s(127));
+    let scale = s.transmute_f32s_u32s(s.wrapping_dyn_shl_u32s(exponent, s.splat_u32s(23)));
+    s.mul_f32s(p, scale)
+}
+
+/// RMSNorm of rows: `out = x / sqrt(mean(x^2) + eps) * weight`. Row strides are `weight.len()`; padding is zero.
+pub(super) struct RmsNorm<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) weight: &'a [f32],
+    pub(super) width: usize,
+    pub(super) eps: f32,
+    pub(super) out: &'a mut [f32],
+}
+
+impl WithSimd for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let stride = self.weight.len();
+        let weight = S::as_simd_f32s(self.weight).0;
+        for (x, out) in self.x.chunks_exact(stride).zip(self.out.chunks_exact_mut(stride)) {
+            let scale = s.splat_f32s(rms_scale(s, x, self.width, self.eps));
+            let x = S::as_simd_f32s(x).0;
+            for ((out, &x), &w) in S::as_mut_simd_f32s(out).0.iter_mut().zip(x).zip(weight) {
+                *out = s.mul_f32s(s.mul_f32s(x, scale), w);
+            }
+        }
+    }
+}
+
+/// `1 / sqrt(mean(x^2) + eps)` over the `width` real floats of a padded row.
+#[inline(always)]
+pub(super) fn rms_scale<S: Simd>(s: S, x: &[f32], width: usize, eps: f32) -> f32 {
+    1.0 / (square_sum(s, x) / width as f32 + eps).sqrt()
+}
+
+/// `out = gate / (1 + e^-gate) * up` for rows that hold all gates, then all ups.
+pub(super) struct SwiGlu<'a> {
+    pub(super) gate_up: &'a [f32],
+    pub(super) out: &'a mut [f32],
+    pub(super) stride: usize,
+}
+
+impl WithSimd for SwiGlu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let one = s.splat_f32s(1.0);
+        for (row, out) in self
+            .gate_up
+            .chunks_exact(2 * self.stride)
+            .zip(self.out.chunks_exact_mut(self.stride))
+        {
+            let (gate, up) = row.split_at(self.stride);
+            let (gate, up) = (S::as_simd_f32s(gate).0, S::as_simd_f32s(up).0);
+            for ((out, &gate), &up) in S::as_mut_simd_f32s(out).0.iter_mut().zip(gate).zip(up) {
+                let below = s.add_f32s(one, exp(s, s.neg_f32s(gate)));
+                *out = s.mul_f32s(s.div_f32s(gate, below), up);
+            }
+        }
+    }
+}
+
+/// `x = e^((x - max) / temperature)` in place, exactly 0 below e^-87; the length is a multiple of [`LANES`].
+pub(super) struct Softmax<'a> {
+    pub(super) x: &'a mut [f32],
+    pub(super) max: f32,
+    pub(super) temperature: f32,
+}
+
+impl WithSimd for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let (max, temperature) = (s.splat_f32s(self.max), s.splat_f32s(self.temperature));
+        let (low, zero) = (s.splat_f32s(EXP_LOW), s.splat_f32s(0.0));
+        for x in S::as_mut_simd_f32s(self.x).0 {
+            let z = s.div_f32s(s.sub_f32s(*x, max), temperature);
+            *x = s.select_f32s(s.less_than_f32s(z, low), zero, exp(s, z));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_ulp() {
+        let mut x: Vec<f32> = (0..64_000).map(|i| -87.0 + i as f32 * (175.0 / 64_000.0)).collect();
+        let exact: Vec<f64> = x.iter().map(|&x| f64::from(x).exp()).collect();
+        pulp::Arch::new().dispatch(Softmax {
+            x: &mut x,
+            max: 0.0,
+            temperature: 1.0,
+        });
+        for (got, want) in x.iter().zip(exact) {
+            let error = (f64::from(*got) - want).abs() / want;
+            assert!(error < 2.0 * f64::from(f32::EPSILON), "{got} for {want}");
+        }
+    }
+
+    #[test]
+    fn exp_clamps_and_keeps_nan() {
+        let mut x = [0.0; LANES];
+        (x[0], x[1], x[2], x[3]) = (f32::NEG_INFINITY, f32::INFINITY, f32::NAN, -1e30);
+        pulp::Arch::new().dispatch(Softmax {
+            x: &mut x,
+            max: 0.0,
+            temperature: 1.0,
+        });
+        assert!(x[0] == 0.0 && x[1].is_finite() && x[2].is_nan() && x[3] == 0.0);
+        assert_eq!(x[4], 1.0);
+    }
+
+    #[test]
+    fn instruction_sets_agree_on_sums() {
+        let x: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin()).collect();
+        let mut fast = vec![0.0; 64];
+        let weight = vec![1.0; 64];
+        pulp::Arch::new().dispatch(RmsNorm {
+            x: &x,
+            weight: &weight,
+            width: 64,
+            eps: 1e-6,
+            out: &mut fast,
+        });
+        let mut lanes = [0.0f32; LANES];
+        for (i, x) in x.iter().enumerate() {
+            lanes[i % LANES] = if cfg!(target_arch = "x86_64") {
+                x.mul_add(*x, lanes[i % LANES])
+            } else {
+                0.0
+            };
+        }
+        if cfg!(target_arch = "x86_64") && std::is_x86_feature_detected!("fma") {
+            let scale = 1.0 / (fold(lanes) / 64.0 + 1e-6).sqrt();
+            assert!(x.iter().zip(fast).all(|(x, got)| got == x * scale));
+        }
+    }
+
+    #[test]
+    fn buffers_start_on_a_cache_line() {
+        for len in [0, 1, 17, 4096] {
+            let buffer = Aligned::zeroed(len);
+            assert_eq!((buffer.as_ptr() as usize % 64, buffer.len()), (0, len));
+        }
+    }
+}
