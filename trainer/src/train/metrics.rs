@@ -60,7 +60,11 @@ pub struct StepMetrics {
     /// Mean importance ratio of the updates.
     pub ratio: f64,
     /// Mean absolute difference of log-probabilities between sampler and learner.
-    pub logprob_gap: f64,
+    pub logprob_delta: f64,
+    /// Mean entropy of the distributions that the actions were drawn from, in nats.
+    pub entropy: f64,
+    /// Share of the actions whose importance ratio was clipped.
+    pub clipped: f64,
     /// Loss, mean over the updates.
     pub loss: f64,
     /// Norm of the gradient before clipping, mean over the updates.
@@ -105,7 +109,9 @@ impl StepMetrics {
             groups_skipped: credits.iter().filter(|group| group.iter().all(|tree| !tree.teaches)).count(),
             faults: trees().map(|rollout| rollout.faults.len()).sum(),
             ratio: mean(|report| report.ratio),
-            logprob_gap: mean(|report| report.logprob_gap),
+            logprob_delta: mean(|report| report.logprob_delta),
+            entropy: mean(|report| report.entropy),
+            clipped: mean(|report| report.clipped),
             loss: mean(|report| report.loss),
             grad_norm: mean(|report| report.grad_norm),
             lr,

@@ -1,15 +1,21 @@
 //! Training: the warm start, recursive agent optimization, and the flat twin.
 
 pub mod credit;
+#[cfg(feature = "candle")]
 pub mod metrics;
+#[cfg(feature = "candle")]
 pub mod optimize;
+#[cfg(feature = "candle")]
 mod quickstart;
 pub mod schedule;
 mod tasks;
+#[cfg(feature = "candle")]
 mod warmstart;
 
-pub use quickstart::{Outcome, quickstart};
+#[cfg(feature = "candle")]
+pub use quickstart::{Outcome, judge, quickstart};
 pub use tasks::TaskOrder;
+#[cfg(feature = "candle")]
 pub use warmstart::warm_start;
 
 use crate::environments::textcraft::Difficulty;
@@ -25,6 +31,7 @@ pub enum TrainError {
     #[error(transparent)]
     Credit(#[from] rao_tree::credit::CreditError),
     /// The backend failed.
+    #[cfg(feature = "candle")]
     #[error(transparent)]
     Backend(#[from] crate::backend::BackendError),
     /// The run directory.

@@ -5,7 +5,7 @@ use super::metrics::{Metrics, StepMetrics};
 use super::schedule::learning_rate;
 use super::{TrainError, tasks::TaskOrder};
 use crate::backend::{Objective, Sequence, Trainee};
-use crate::config::Config;
+use crate::config::{Config, Rao};
 use crate::display::Phase;
 use crate::environments::textcraft::agent::{Agent, AgentOptions};
 use crate::environments::textcraft::vocabulary::VOCAB;
@@ -66,7 +66,10 @@ pub async fn optimize(
 ) -> Result<Spent, TrainError> {
     let started = Instant::now();
     let rao = &config.rao;
-    let objective = Objective::of(rao);
+    let objective = match rao.objective.as_str() {
+        "reinforce" => Objective::Reinforce,
+        _ => Objective::Cispo { clip_low: 0.0, clip_high: rao.ratio_clip },
+    };
     let options = AgentOptions { depth_max: arm.depth, slots: config.agent.slots, shuffle_slots: true };
     let limits = config.limits.at_depth(arm.depth);
     let settings = Settings {
@@ -113,7 +116,7 @@ pub async fn optimize(
         let clock = Instant::now();
         let credits = assign(&rao.estimator, &groups)?;
         let lr = learning_rate(rao, position);
-        let report = update(trainee, &groups, &credits, rao.minibatches, &objective, lr, &mut shuffle)?;
+        let report = update(trainee, &groups, &credits, rao, objective, lr, &mut shuffle)?;
         trainee.publish(&mut engine)?;
         let train_seconds = clock.elapsed().as_secs_f64();
 
@@ -142,8 +145,8 @@ fn update(
     trainee: &mut Trainee,
     groups: &[Vec<Rollout>],
     credits: &[Vec<TreeCredit>],
-    minibatches: usize,
-    objective: &Objective,
+    rao: &Rao,
+    objective: Objective,
     lr: f64,
     shuffle: &mut Xoshiro256PlusPlus,
 ) -> Result<Vec<crate::backend::StepReport>, TrainError> {
@@ -160,9 +163,9 @@ fn update(
     }
     sequences.shuffle(shuffle);
     let mut reports = Vec::new();
-    for part in sequences.chunks(sequences.len().div_ceil(minibatches).max(1)) {
+    for part in sequences.chunks(sequences.len().div_ceil(rao.minibatches).max(1)) {
         if part.iter().any(|sequence| sequence.weight != 0.0) {
-            reports.push(trainee.update(part, objective, lr)?);
+            reports.push(trainee.update(part, objective, rao.temperature, lr)?);
         }
     }
     Ok(reports)

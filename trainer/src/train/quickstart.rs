@@ -40,13 +40,13 @@ pub async fn quickstart(
         return Err(TrainError::NoTasks { difficulty });
     }
 
-    let mut base = Trainee::new(&config.model, config.seed)?;
+    let mut base = Trainee::new(&config.model, &config.rao, config.seed)?;
     let phase = Phase::begin("warm start", config.warmstart.steps as u64);
     warm_start(&mut base, benchmark, config, &mut metrics, &phase, progress)?;
     phase.end("cloned the teacher");
     base.save(&run.policy("base"))?;
 
-    let mut recursive = base.optimizing(&config.rao)?;
+    let mut recursive = base.fork(&config.rao)?;
     let phase = Phase::begin("RAO", config.rao.steps as u64);
     let arm = Arm {
         name: "recursive",
@@ -61,7 +61,7 @@ pub async fn quickstart(
 
     let mut flat = None;
     if config.flat.enabled && !progress.is_stopped() {
-        let mut twin = base.optimizing(&config.rao)?;
+        let mut twin = base.fork(&config.rao)?;
         let phase = Phase::begin("flat twin", config.rao.steps as u64);
         let arm = Arm {
             name: "flat",

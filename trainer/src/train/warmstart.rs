@@ -46,7 +46,7 @@ pub fn warm_start(
             .map(|transcript| Sequence { transcript, weight: 1.0 })
             .collect();
         let lr = if 5 * step < 3 * warm.steps { warm.lr } else { 0.3 * warm.lr };
-        let report = trainee.update(&batch, &Objective::clone_teacher(), lr)?;
+        let report = trainee.update(&batch, Objective::Reinforce, 1.0, lr)?;
         metrics.write(&serde_json::json!({ "phase": "warmstart", "step": step, "lr": lr, "loss": report.loss, "grad_norm": report.grad_norm }))?;
         phase.set(step as u64 + 1, &format!("cross-entropy {:.3}", report.loss));
     }

@@ -117,3 +117,21 @@ impl Geometry {
         self.ff.next_multiple_of(PANEL)
     }
 }
+
+impl From<&crate::candle::ModelConfig> for Geometry {
+    fn from(config: &crate::candle::ModelConfig) -> Self {
+        Self {
+            vocab: config.vocab_size,
+            hidden: config.hidden_size,
+            layers: config.num_hidden_layers,
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+            ff: config.intermediate_size,
+            rope_theta: config.rope_theta,
+            rms_eps: config.rms_norm_eps,
+            tied: config.tie_word_embeddings,
+            max_positions: config.max_position_embeddings,
+        }
+    }
+}

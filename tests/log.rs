@@ -1,0 +1,113 @@
+//! The event log is the ground state: what is computed again from the bytes equals what the trainer used.
+
+use rao_backends::scripted::uniform;
+use rao_proto::{Event, Frames};
+use rao_trainer::config::Config;
+use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
+use rao_trainer::environments::textcraft::teacher::teacher;
+use rao_trainer::environments::textcraft::vocabulary::VOCAB;
+use rao_trainer::environments::textcraft::{Benchmark, Difficulty, official};
+use rao_trainer::evaluate::select;
+use rao_trainer::rollout::{Job, Progress, Rollout, Settings, VecArena, Worker};
+use rao_trainer::train::credit::assign;
+use rao_tree::{Policy, Tree};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn settings(trees_in_flight: usize) -> Settings {
+    Settings {
+        temperature: 1.0,
+        vocab: VOCAB,
+        keep_transcripts: true,
+        keep_log: true,
+        trees_in_flight,
+        deadline: Duration::from_secs(60),
+        progress: Arc::new(Progress::default()),
+    }
+}
+
+fn groups<P: Policy<Error: Send + Sync + 'static>>(
+    benchmark: &Benchmark,
+    policy: P,
+    settings: &Settings,
+) -> Vec<Vec<Rollout>> {
+    let config = Config::default();
+    let options = AgentOptions { depth_max: 8, slots: config.agent.slots, shuffle_slots: true };
+    let tasks: Vec<_> = select(&benchmark.train, Difficulty::Easy, 20).collect();
+    let mut jobs = (0..tasks.len() * 4).map(|index| {
+        let (task, seed) = (tasks[index / 4], rao_trainer::seed::derive(1, &[index as u64]));
+        let root = Agent::root(&benchmark.world, task, options, seed);
+        (index, Job { root, task: task.id.clone(), seed, limits: config.limits.at_depth(8) })
+    });
+    let mut rollouts = Worker::new(policy).rollout(|| jobs.next(), settings).unwrap();
+    rollouts.sort_by_key(|rollout| rollout.job);
+    let mut rollouts = rollouts.into_iter();
+    (0..tasks.len()).map(|_| rollouts.by_ref().take(4).collect()).collect()
+}
+
+/// The rollout as its log alone tells it.
+fn reread(rollout: &Rollout) -> Rollout {
+    let mut tree = Tree::new(VecArena::default());
+    for record in Frames::new(&rollout.log) {
+        tree.apply(&record.unwrap().event).unwrap();
+    }
+    Rollout {
+        job: rollout.job,
+        tree,
+        transcripts: Vec::new(),
+        log: Vec::new(),
+        faults: Vec::new(),
+        seconds: rollout.seconds,
+    }
+}
+
+#[test]
+fn credit_from_the_log_equals_the_trainers_bit_for_bit() {
+    let benchmark = official::embedded().unwrap();
+    let config = Config::default();
+    let groups = groups(&benchmark, teacher(config.warmstart.teacher), &settings(16));
+    let reread: Vec<Vec<Rollout>> = groups.iter().map(|group| group.iter().map(reread).collect()).collect();
+    for lambda in [0.0, 0.4] {
+        let estimator = rao_tree::credit::Estimator { lambda, ..config.rao.estimator };
+        let used = assign(&estimator, &groups).unwrap();
+        assert_eq!(used, assign(&estimator, &reread).unwrap());
+        let weights = used.iter().flatten().flat_map(|tree| &tree.nodes);
+        assert!(weights.filter(|credit| credit.weighted != 0.0).count() > 20, "the batch teaches something");
+    }
+    for (tree, copy) in groups.iter().flatten().zip(reread.iter().flatten()) {
+        assert_eq!(tree.critical_path(), copy.critical_path());
+        assert_eq!(tree.tokens(), copy.tokens());
+    }
+}
+
+#[test]
+fn the_log_holds_every_token_and_one_terminal_event_per_node() {
+    let benchmark = official::embedded().unwrap();
+    for rollout in groups(&benchmark, uniform(VOCAB), &settings(16)).iter().flatten() {
+        let nodes = rollout.tree.nodes().len();
+        let (mut ended, mut contexts) = (vec![0; nodes], vec![Vec::new(); nodes]);
+        for record in Frames::new(&rollout.log) {
+            match record.unwrap().event {
+                Event::Observe { node, tokens } | Event::Act { node, tokens, .. } => {
+                    contexts[node.index()].extend(tokens.iter());
+                }
+                Event::Return { node, .. } | Event::Cancel { node, .. } => ended[node.index()] += 1,
+                _ => {}
+            }
+        }
+        assert!(ended.iter().all(|&count| count == 1));
+        let transcripts = rollout.transcripts.iter().map(|transcript| &transcript.tokens);
+        assert!(transcripts.eq(contexts.iter()));
+    }
+}
+
+#[test]
+fn a_tree_is_the_same_whatever_shares_the_batch() {
+    let benchmark = official::embedded().unwrap();
+    let config = Config::default();
+    let alone = groups(&benchmark, teacher(config.warmstart.teacher), &settings(1));
+    let together = groups(&benchmark, teacher(config.warmstart.teacher), &settings(64));
+    for (alone, together) in alone.iter().flatten().zip(together.iter().flatten()) {
+        assert_eq!(alone.transcripts, together.transcripts);
+    }
+}

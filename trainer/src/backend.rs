@@ -1,0 +1,182 @@
+//! The one place that names a concrete backend: everything else trains a [`Trainee`] and samples from its [`Sampler`]s.
+
+use crate::config::{Model, Rao};
+use crate::environments::textcraft::vocabulary::VOCAB;
+use crate::rollout::{InProcess, Transcript};
+use rao_backends::candle::sampler::{Geometry, PackError, SamplerOptions, SamplerWeights};
+use rao_backends::candle::{
+    Action, AdamWConfig, BatchError, ConfigError, Device, Learner, ModelConfig, PackedBatch, Qwen3, TrainError, Weights,
+    WeightsError,
+};
+use rao_tree::{Mask, WeightsVersion};
+use std::path::Path;
+use std::sync::Arc;
+
+pub use rao_backends::candle::sampler::Sampler;
+pub use rao_backends::candle::{Objective, StepReport};
+
+/// Longest context of the policies that are trained here.
+const WINDOW: usize = 4096;
+/// Keys and values that one sampler keeps: contexts of 48 tokens of the tiny model take 48 KiB each.
+const CACHE_BYTES: usize = 256 << 20;
+
+/// One node's tokens, and what its actions weigh in the gradient.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence<'a> {
+    /// What it read and said.
+    pub transcript: &'a Transcript,
+    /// Weighted advantage; 0 counts in the mean and trains nothing. 1 imitates.
+    pub weight: f32,
+}
+
+/// The backend failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The model's shape.
+    #[error("model: {0}")]
+    Config(#[from] ConfigError),
+    /// Weights that cannot be made, read or written.
+    #[error("weights: {0}")]
+    Weights(#[from] WeightsError),
+    /// Weights that cannot be sampled from.
+    #[error("sampler: {0}")]
+    Pack(#[from] PackError),
+    /// A batch that cannot be trained on.
+    #[error("batch: {0}")]
+    Batch(#[from] BatchError),
+    /// An update that failed; the weights are as they were.
+    #[error("update: {0}")]
+    Learn(#[from] TrainError),
+}
+
+/// The policy under training: weights and optimizer on one side, samplers on the other.
+pub struct Trainee {
+    learner: Learner,
+    version: WeightsVersion,
+}
+
+impl Trainee {
+    /// A policy from scratch, ready for imitation.
+    ///
+    /// # Errors
+    /// [`BackendError::Config`] for a shape that does not fit together.
+    pub fn new(model: &Model, rao: &Rao, seed: u64) -> Result<Self, BackendError> {
+        let config = ModelConfig {
+            hidden_size: model.hidden,
+            num_hidden_layers: model.layers,
+            num_attention_heads: model.heads,
+            num_key_value_heads: model.kv_heads,
+            head_dim: model.head_dim,
+            intermediate_size: model.ff,
+            rope_theta: model.rope_theta,
+            max_position_embeddings: WINDOW,
+            ..ModelConfig::tiny(VOCAB)
+        };
+        config.validate()?;
+        Self::around(Weights::new(&config, seed, &Device::Cpu)?, rao)
+    }
+
+    /// The policy that [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`BackendError::Weights`]: it names the file and what is wrong with it.
+    pub fn load(directory: &Path, rao: &Rao) -> Result<Self, BackendError> {
+        Self::around(Weights::load(directory, &Device::Cpu)?, rao)
+    }
+
+    /// Writes `config.json` and `model.safetensors`, each whole or not at all.
+    ///
+    /// # Errors
+    /// [`BackendError::Weights`].
+    pub fn save(&self, directory: &Path) -> Result<(), BackendError> {
+        Ok(self.learner.model.weights().save(directory)?)
+    }
+
+    /// A copy of the policy with a fresh optimizer.
+    ///
+    /// # Errors
+    /// [`BackendError::Weights`].
+    pub fn fork(&self, rao: &Rao) -> Result<Self, BackendError> {
+        Self::around(self.learner.model.weights().copy()?, rao)
+    }
+
+    fn around(weights: Weights, rao: &Rao) -> Result<Self, BackendError> {
+        let adamw = AdamWConfig {
+            beta1: rao.beta1,
+            beta2: rao.beta2,
+            weight_decay: rao.weight_decay,
+            clip_norm: rao.grad_clip,
+            ..AdamWConfig::default()
+        };
+        Ok(Self { learner: Learner::new(Qwen3::new(weights), adamw)?, version: WeightsVersion(0) })
+    }
+
+    /// One update of the weights.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the weights are as they were.
+    pub fn update(
+        &mut self,
+        sequences: &[Sequence<'_>],
+        objective: Objective,
+        temperature: f32,
+        lr: f64,
+    ) -> Result<StepReport, BackendError> {
+        let words = Mask::words(VOCAB);
+        let mut batch = PackedBatch::new(words);
+        batch.temperature = temperature;
+        let mut tokens = Vec::new();
+        let mut actions = Vec::new();
+        for Sequence { transcript, weight } in sequences {
+            tokens.clear();
+            tokens.extend(transcript.tokens.iter().map(|token| token.0));
+            actions.clear();
+            let drawn = transcript.action_positions().zip(&transcript.logprobs).zip(transcript.masks.chunks(words));
+            actions.extend(drawn.map(|((position, &logprob), mask)| Action {
+                index: position as usize,
+                behaviour_logprob: logprob,
+                weight: *weight,
+                mask,
+            }));
+            batch.push(&tokens, &actions)?;
+        }
+        let report = self.learner.update(&batch, objective, lr)?;
+        self.version.0 += 1;
+        Ok(report)
+    }
+
+    /// An engine with one sampler of these weights per thread; 0 takes one per core.
+    ///
+    /// # Errors
+    /// [`BackendError::Pack`].
+    pub fn engine(&self, threads: usize) -> Result<InProcess<Sampler>, BackendError> {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        };
+        let weights = self.pack()?;
+        let options = SamplerOptions { window: WINDOW, cache_bytes: CACHE_BYTES, ..SamplerOptions::default() };
+        let samplers = (0..threads).map(|_| Sampler::new(Arc::clone(&weights), self.version, options));
+        Ok(InProcess::new(samplers.collect()))
+    }
+
+    /// Hands the engine's samplers the current weights.
+    ///
+    /// # Errors
+    /// [`BackendError::Pack`].
+    pub fn publish(&self, engine: &mut InProcess<Sampler>) -> Result<(), BackendError> {
+        let weights = self.pack()?;
+        for sampler in engine.policies_mut() {
+            sampler.publish(Arc::clone(&weights), self.version);
+        }
+        Ok(())
+    }
+
+    fn pack(&self) -> Result<Arc<SamplerWeights>, BackendError> {
+        let weights = self.learner.model.weights();
+        let geometry = Geometry::from(weights.config());
+        let tensors = weights.iter().map(|(name, var)| (name.to_owned(), var.as_tensor().clone())).collect();
+        Ok(SamplerWeights::pack(&geometry, &tensors)?)
+    }
+}
