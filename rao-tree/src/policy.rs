@@ -105,7 +105,7 @@ impl<'a> Completion<'a> {
         masks: &'a mut [u64],
         words: usize,
     ) -> Result<Self, CompletionError> {
-        if tokens.len() != logprobs.len() || masks.len() != tokens.len() * words {
+        if tokens.len() != logprobs.len() || Some(masks.len()) != tokens.len().checked_mul(words) {
             return Err(CompletionError {
                 tokens: tokens.len(),
                 logprobs: logprobs.len(),

@@ -9,6 +9,11 @@ pub trait Arena: AsRef<[Node]> + AsMut<[Node]> {
     /// # Errors
     /// [`ArenaFull`] when there is no room; the arena is unchanged.
     fn push(&mut self, node: Node) -> Result<(), ArenaFull>;
+
+    /// How many nodes it can hold; the driver admits no more. Unlimited by default.
+    fn capacity(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// The arena has no room for another node.
@@ -20,9 +25,13 @@ impl<const N: usize> Arena for heapless::Vec<Node, N> {
     fn push(&mut self, node: Node) -> Result<(), ArenaFull> {
         heapless::Vec::push(self, node).map_err(|_| ArenaFull)
     }
+
+    fn capacity(&self) -> usize {
+        N
+    }
 }
 
-/// One agent instance: what is known of it from the events alone.
+/// One agent instance: what is known of it from the events alone. Counts stay at their type's maximum once they have reached it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// Who launched it; `None` for the root.
@@ -41,9 +50,9 @@ pub struct Node {
     pub sampled: u32,
     /// Tokens of its context: prompt, actions, observations.
     pub context: u32,
-    /// Sampled tokens on the longest chain of work that had to happen one after the other, up to this node's last action.
+    /// Sampled tokens on the longest chain of work that had to happen one after the other, up to the last thing that this node did or saw.
     path: u64,
-    /// Longest `path` among the children it is waiting for.
+    /// Longest chain among the children that have ended since.
     join: u64,
     pub(crate) work: crate::driver::Work,
 }
@@ -66,10 +75,16 @@ impl Node {
     }
 
     /// Sampled tokens that had to be drawn one after the other for this node to get where it is: its own, and of each
-    /// delegation only the slowest child's.
+    /// delegation only the slowest child's. A delegation is over when the node acts or observes again.
     #[must_use]
     pub fn critical_path(&self) -> u64 {
-        self.path + self.join
+        self.path.saturating_add(self.join)
+    }
+
+    /// What the node does or sees now comes after all that its children did.
+    fn join_children(&mut self) {
+        self.path = self.critical_path();
+        self.join = 0;
     }
 }
 
@@ -135,7 +150,8 @@ impl<A: Arena> Tree<A> {
         self.nodes
     }
 
-    /// Folds one event in. Events that say nothing of the tree's shape are accepted and change nothing.
+    /// Folds one event in. Events that say nothing of the tree's shape are accepted and change nothing; a later score of a node replaces
+    /// an earlier one. Nothing that the events say makes it panic.
     ///
     /// # Errors
     /// [`TreeError`] when the event contradicts those before it; the tree is unchanged.
@@ -146,7 +162,8 @@ impl<A: Arena> Tree<A> {
             } => self.spawn(node, parent, depth),
             Event::Observe { node, tokens } => {
                 let node = self.live(node)?;
-                node.context += tokens.len() as u32;
+                node.context = node.context.saturating_add(count(tokens));
+                node.join_children();
                 Ok(())
             }
             Event::Act { node, tokens, .. } => self.act(node, tokens),
@@ -191,19 +208,19 @@ impl<A: Arena> Tree<A> {
         }
         self.nodes.push(Node::new(parent, depth))?;
         if let Some(parent) = parent.and_then(|id| self.node_mut(id)) {
-            parent.children += 1;
+            parent.children = parent.children.saturating_add(1);
         }
         Ok(())
     }
 
     fn act(&mut self, node: NodeId, tokens: Tokens<'_>) -> Result<(), TreeError> {
         let node = self.live(node)?;
-        let count = tokens.len() as u32;
-        node.steps += 1;
-        node.sampled += count;
-        node.context += count;
-        node.path += node.join + u64::from(count);
-        node.join = 0;
+        let count = count(tokens);
+        node.steps = node.steps.saturating_add(1);
+        node.sampled = node.sampled.saturating_add(count);
+        node.context = node.context.saturating_add(count);
+        node.join_children();
+        node.path = node.path.saturating_add(u64::from(count));
         Ok(())
     }
 
@@ -229,4 +246,8 @@ impl<A: Arena> Tree<A> {
             Ok(node)
         }
     }
+}
+
+fn count(tokens: Tokens<'_>) -> u32 {
+    u32::try_from(tokens.len()).unwrap_or(u32::MAX)
 }

@@ -8,6 +8,9 @@
 //! Every node of tree g is compared with the same b(g), whatever its depth. Sums run over the valid roots only. Where the paper is
 //! silent - a group with one valid root - that root is centred on itself (as the authors' code does): its own advantage is 0, and its
 //! descendants' are R - R(root).
+//!
+//! Means are taken of the differences to one of the rewards, so that roots of equal reward have exactly that reward as their baseline: an
+//! advantage of 1e-8 from rounding, in a group that has nothing to teach, would reach an optimiser that scales its steps up.
 
 use super::CreditError;
 use serde::{Deserialize, Serialize};
@@ -45,22 +48,24 @@ pub fn baselines(kind: Baseline, roots: &[Option<f32>], out: &mut [f32]) -> Resu
         });
     }
     let valid = roots.iter().flatten().count();
+    let pivot = roots.iter().flatten().next().copied().unwrap_or(0.0);
+    let mean_without = |skip: Option<usize>| {
+        let kept = roots.iter().enumerate().filter(|(other, _)| Some(*other) != skip);
+        let (sum, count) = kept
+            .filter_map(|(_, root)| *root)
+            .fold((0.0_f32, 0_u32), |(sum, count), reward| {
+                (sum + (reward - pivot), count + 1)
+            });
+        if count == 0 { 0.0 } else { pivot + sum / count as f32 }
+    };
     for (index, baseline) in out.iter_mut().enumerate() {
-        let others = |skip: Option<usize>| {
-            let kept = roots.iter().enumerate().filter(|(other, _)| Some(*other) != skip);
-            kept.fold((0.0_f32, 0_u32), |(sum, count), (_, root)| match root {
-                Some(reward) => (sum + reward, count + 1),
-                None => (sum, count),
-            })
-        };
-        let (sum, count) = match kind {
-            Baseline::None => (0.0, 0),
-            Baseline::Mean => others(None),
+        *baseline = match kind {
+            Baseline::None => 0.0,
+            Baseline::Mean => mean_without(None),
             // The only valid root is left with itself.
-            Baseline::LeaveOneOut if valid == 1 => others(None),
-            Baseline::LeaveOneOut => others(Some(index)),
+            Baseline::LeaveOneOut if valid == 1 => mean_without(None),
+            Baseline::LeaveOneOut => mean_without(Some(index)),
         };
-        *baseline = if count == 0 { 0.0 } else { sum / count as f32 };
     }
     Ok(valid)
 }

@@ -28,51 +28,64 @@ pub enum DepthWeights {
 
 /// N_d: how many counting nodes there are at each depth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DepthCounts([u32; DEPTHS]);
+pub struct DepthCounts {
+    at: [u32; DEPTHS],
+    /// Sum over d of N_d.
+    nodes: u64,
+    /// Number of non-empty depths.
+    levels: u8,
+}
 
 impl Default for DepthCounts {
     fn default() -> Self {
-        Self([0; DEPTHS])
+        Self {
+            at: [0; DEPTHS],
+            nodes: 0,
+            levels: 0,
+        }
     }
 }
 
 impl DepthCounts {
-    /// Counts the nodes of one tree.
+    /// Counts the nodes of one tree. [`Estimator::count`](super::Estimator::count) also leaves out what the estimator does not train.
     ///
     /// # Errors
     /// [`CreditError::TooDeep`]; nothing of the tree is counted then.
     pub fn add(&mut self, tree: &[Member]) -> Result<(), CreditError> {
-        if let Some((index, member)) = tree
-            .iter()
-            .enumerate()
-            .find(|(_, member)| member.depth.0 as usize >= DEPTHS)
-        {
+        let too_deep = |member: &Member| usize::from(member.depth.0) >= DEPTHS;
+        if let Some((index, member)) = tree.iter().enumerate().find(|(_, member)| too_deep(member)) {
             return Err(CreditError::TooDeep {
                 node: NodeId(index as u32),
                 depth: member.depth.0,
             });
         }
         for member in tree.iter().filter(|member| member.counts()) {
-            self.0[member.depth.0 as usize] += 1;
+            let here = &mut self.at[usize::from(member.depth.0)];
+            self.levels += u8::from(*here == 0);
+            *here += 1;
+            self.nodes += 1;
         }
         Ok(())
+    }
+
+    /// Sum over d of N_d: what the weights of the counted nodes sum to.
+    #[must_use]
+    pub fn nodes(&self) -> u64 {
+        self.nodes
     }
 
     /// N_d of one depth.
     #[must_use]
     pub fn at(&self, depth: Depth) -> u32 {
-        self.0.get(depth.0 as usize).copied().unwrap_or(0)
+        self.at.get(usize::from(depth.0)).copied().unwrap_or(0)
     }
 
     /// w_d of one depth; 0 where there is no node.
     #[must_use]
     pub fn weight(&self, depth: Depth) -> f32 {
-        let here = self.at(depth);
-        if here == 0 {
-            return 0.0;
+        match self.at(depth) {
+            0 => 0.0,
+            here => self.nodes as f32 / (f32::from(self.levels) * here as f32),
         }
-        let nodes: u64 = self.0.iter().map(|&count| u64::from(count)).sum();
-        let levels = self.0.iter().filter(|&&count| count > 0).count() as u64;
-        nodes as f32 / (levels as f32 * here as f32)
     }
 }

@@ -10,7 +10,8 @@ pub enum Signal {
     /// Its own: the paper's.
     #[default]
     Dense,
-    /// The root's, for every node of the tree: the paper's "sparse" ablation.
+    /// The root's, for every node of the tree: the paper's "sparse" ablation. Where the root does not count there is nothing to reward
+    /// with, and no node of the tree is trained.
     Sparse,
 }
 
@@ -86,7 +87,16 @@ impl Estimator {
         baselines(self.baseline, roots, out)
     }
 
-    /// A(X) of every node of one tree, unweighted: reward minus the tree's baseline, 0 where the node does not count.
+    /// Adds one tree to `counts`, unless the estimator trains nothing in it: a sparse signal needs a root that counts.
+    ///
+    /// # Errors
+    /// As [`DepthCounts::add`].
+    pub fn count(&self, tree: &[Member], counts: &mut DepthCounts) -> Result<(), CreditError> {
+        if self.trains(tree) { counts.add(tree) } else { Ok(()) }
+    }
+
+    /// A(X) of every node of one tree, unweighted: reward minus the tree's baseline, 0 where the node does not count or nothing of the tree
+    /// is trained.
     ///
     /// # Errors
     /// [`CreditError::Length`].
@@ -106,8 +116,13 @@ impl Estimator {
                 });
             }
         }
+        let trains = self.trains(tree);
         for ((member, &reward), credit) in tree.iter().zip(rewards).zip(out) {
-            let advantage = if member.counts() { reward - baseline } else { 0.0 };
+            let advantage = if trains && member.counts() {
+                reward - baseline
+            } else {
+                0.0
+            };
             *credit = Credit {
                 reward,
                 advantage,
@@ -143,5 +158,9 @@ impl Estimator {
     #[must_use]
     pub fn teaches(credits: &[Credit]) -> bool {
         credits.iter().any(|credit| credit.advantage != 0.0)
+    }
+
+    fn trains(&self, tree: &[Member]) -> bool {
+        self.signal == Signal::Dense || tree.first().is_some_and(Member::counts)
     }
 }

@@ -18,7 +18,8 @@
 //! | [`Invalid`](NodeStatus::Invalid) | none: never a zero | no | no | no |
 //!
 //! A refused launch never became a node: it is in none of these. A tree whose root does not count still trains the nodes that do,
-//! against the baseline of the other trees. A group without any valid root has no baseline: nothing in it is trained.
+//! against the baseline of the other trees; with [`Signal::Sparse`] it trains nothing. A group without any valid root has no baseline and
+//! must not be trained: [`baselines`] returns how many are valid.
 
 mod baseline;
 mod depth;

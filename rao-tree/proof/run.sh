@@ -1,0 +1,46 @@
+#!/bin/sh
+# Proves that rao-proto and rao-tree need neither std nor an allocator: a program without either links, runs and gets the right results, and
+# its symbol table holds no allocator. Then builds both crates for a Cortex-M4, where the target is to be had.
+set -eu
+
+cd "$(dirname "$0")"
+root=$(cd ../.. && pwd)
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}/proof"
+binary=$CARGO_TARGET_DIR/release/rao-tree-proof
+say() { printf 'proof: %s\n' "$*"; }
+fail() {
+    say "FAILED: $*"
+    exit 1
+}
+
+# The versions that the workspace uses; cargo drops what the proof does not need.
+cp "$root/Cargo.lock" Cargo.lock
+
+cargo build --release --quiet
+"$binary" || fail "the program exits with $?"
+
+symbols=$(nm "$binary")
+printf '%s\n' "$symbols" | grep -q ' T main$' || fail "nm shows no main: is the symbol table gone?"
+if printf '%s\n' "$symbols" | grep -E '__(rust|rg|rdl)_(alloc|dealloc|realloc)|\b(malloc|calloc|realloc|free)\b'; then
+    fail "the program holds an allocator"
+fi
+say "no allocator in $(printf '%s\n' "$symbols" | wc -l) symbols"
+size "$binary"
+
+log=$CARGO_TARGET_DIR/negative-control.log
+if cargo build --release --quiet --features negative-control 2>"$log"; then
+    fail "a program with a Vec links: something provides an allocator"
+fi
+grep -q 'no global memory allocator found' "$log" || {
+    cat "$log"
+    fail "the negative control fails for another reason"
+}
+say "with a Vec it does not link, as it should: no global memory allocator found"
+
+target=thumbv7em-none-eabihf
+if command -v rustup >/dev/null && rustup target add "$target" >/dev/null 2>&1; then
+    (cd "$root" && cargo build --release --quiet -p rao-proto -p rao-tree --target "$target")
+    say "rao-proto and rao-tree build for $target"
+else
+    say "skipped: the target $target is not to be had"
+fi
