@@ -1,1 +1,4 @@
-//! x
+//! Policies for recursive agents.
+
+#[cfg(feature = "candle")]
+pub mod candle;

@@ -1,0 +1,365 @@
+//! The shape of a Qwen3 decoder: [`ModelConfig`], read from and written as a Hugging Face `config.json`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The fields of a Hugging Face Qwen3 `config.json` that decide what is computed.
+///
+/// Everything else in such a file is ignored, except what would change the result and is not implemented
+/// (attention bias, RoPE scaling, sliding windows, other activations): that is refused by [`from_json`](Self::from_json).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Decoder blocks.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads; divides `num_attention_heads`.
+    pub num_key_value_heads: usize,
+    /// Width of one head; even, and free of `hidden_size / num_attention_heads`.
+    pub head_dim: usize,
+    /// Width of the SwiGLU layer.
+    pub intermediate_size: usize,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Longest sequence, in tokens.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square before the root, in every RMSNorm.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// The output layer shares the embedding's matrix.
+    pub tie_word_embeddings: bool,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not JSON, or a field is missing or of another type.
+    #[error("config.json: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A field that must be at least 1 is 0.
+    #[error("config.json: `{field}` must not be 0")]
+    Zero {
+        /// The field.
+        field: &'static str,
+    },
+    /// The rotary embedding turns pairs.
+    #[error("config.json: `head_dim` must be even, got {head_dim}")]
+    OddHeadDim {
+        /// What the configuration says.
+        head_dim: usize,
+    },
+    /// Query heads cannot be shared out evenly.
+    #[error("config.json: {heads} attention heads are no multiple of {key_value_heads} key-value heads")]
+    HeadGroups {
+        /// Query heads.
+        heads: usize,
+        /// Key and value heads.
+        key_value_heads: usize,
+    },
+    /// A number outside its range.
+    #[error("config.json: `{field}` must be finite and above 0, got {value}")]
+    Range {
+        /// The field.
+        field: &'static str,
+        /// What the configuration says.
+        value: f64,
+    },
+    /// A model that would compute something else than this code does.
+    #[error("config.json: `{field}` = {value} is not supported")]
+    Unsupported {
+        /// The field.
+        field: &'static str,
+        /// What the configuration says.
+        value: String,
+    },
+}
+
+impl ModelConfig {
+    /// The quickstart's model: 2 blocks of width 64, 4 heads of 16 on 2 key-value heads; 88,576 parameters at a
+    /// vocabulary of 113.
+    #[must_use]
+    pub fn tiny(vocab_size: usize) -> Self {
+        Self {
+            hidden_size: 64,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 16,
+            intermediate_size: 128,
+            vocab_size,
+            max_position_embeddings: 4096,
+            rms_norm_eps: 1e-6,
+            rope_theta: 1000.0,
+            tie_word_embeddings: false,
+        }
+    }
+
+    /// Parses a `config.json` and validates it. `head_dim` and `num_key_value_heads` default as in transformers, and
+    /// `rope_theta` may stand in `rope_parameters`, as transformers 5 writes it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the field.
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        let mut json: serde_json::Value = serde_json::from_str(text)?;
+        refuse_unsupported(&json)?;
+        if let Some(fields) = json.as_object_mut() {
+            if !fields.contains_key("rope_theta")
+                && let Some(theta) = fields
+                    .get("rope_parameters")
+                    .and_then(|rope| rope.get("rope_theta"))
+                    .cloned()
+            {
+                fields.insert("rope_theta".into(), theta);
+            }
+            if let Some(heads) = fields.get("num_attention_heads").and_then(serde_json::Value::as_u64) {
+                fields.entry("num_key_value_heads").or_insert(heads.into());
+                if let Some(hidden) = fields.get("hidden_size").and_then(serde_json::Value::as_u64) {
+                    fields.entry("head_dim").or_insert((hidden / heads.max(1)).into());
+                }
+            }
+            fields.entry("tie_word_embeddings").or_insert(false.into());
+        }
+        let config: Self = serde_json::from_value(json)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Reads `config.json` in `dir`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file or the field.
+    pub fn load(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Io { path, source })?;
+        Self::from_json(&text)
+    }
+
+    /// The text of a `config.json` that transformers reads too.
+    ///
+    /// # Errors
+    /// [`ConfigError::Json`] if a number cannot be written as JSON.
+    pub fn to_json(&self) -> Result<String, ConfigError> {
+        let mut json = serde_json::to_value(self)?;
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("architectures".into(), serde_json::json!(["Qwen3ForCausalLM"]));
+            fields.insert("model_type".into(), "qwen3".into());
+            fields.insert("hidden_act".into(), "silu".into());
+            fields.insert("attention_bias".into(), false.into());
+            fields.insert("torch_dtype".into(), "float32".into());
+        }
+        Ok(serde_json::to_string_pretty(&json)?)
+    }
+
+    /// Checks what the fields must satisfy together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first field that is wrong.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let counts = [
+            ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+            ("intermediate_size", self.intermediate_size),
+            ("vocab_size", self.vocab_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        if let Some(&(field, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return Err(ConfigError::Zero { field });
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(ConfigError::OddHeadDim {
+                head_dim: self.head_dim,
+            });
+        }
+        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
+            return Err(ConfigError::HeadGroups {
+                heads: self.num_attention_heads,
+                key_value_heads: self.num_key_value_heads,
+            });
+        }
+        for (field, value) in [("rms_norm_eps", self.rms_norm_eps), ("rope_theta", self.rope_theta)] {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(ConfigError::Range { field, value });
+            }
+        }
+        Ok(())
+    }
+
+    /// How many numbers the weights hold.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.tensors()
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum()
+    }
+
+    /// Width of all query heads together.
+    #[must_use]
+    pub fn query_width(&self) -> usize {
+        self.num_attention_heads * self.head_dim
+    }
+
+    /// Width of all key heads together, which is that of all value heads.
+    #[must_use]
+    pub fn key_width(&self) -> usize {
+        self.num_key_value_heads * self.head_dim
+    }
+
+    /// Name and shape of every weight, in the one order that weights, gradients and moments keep:
+    /// embedding, blocks, final norm, output layer (absent when tied). Matrices are `[out, in]`.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let (hidden, query, key, ff) = (
+            self.hidden_size,
+            self.query_width(),
+            self.key_width(),
+            self.intermediate_size,
+        );
+        let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
+        for layer in 0..self.num_hidden_layers {
+            let parts: [(&str, Vec<usize>); 11] = [
+                ("input_layernorm", vec![hidden]),
+                ("self_attn.q_proj", vec![query, hidden]),
+                ("self_attn.k_proj", vec![key, hidden]),
+                ("self_attn.v_proj", vec![key, hidden]),
+                ("self_attn.q_norm", vec![self.head_dim]),
+                ("self_attn.k_norm", vec![self.head_dim]),
+                ("self_attn.o_proj", vec![hidden, query]),
+                ("post_attention_layernorm", vec![hidden]),
+                ("mlp.gate_proj", vec![ff, hidden]),
+                ("mlp.up_proj", vec![ff, hidden]),
+                ("mlp.down_proj", vec![hidden, ff]),
+            ];
+            tensors.extend(
+                parts
+                    .into_iter()
+                    .map(|(part, shape)| (format!("model.layers.{layer}.{part}.weight"), shape)),
+            );
+        }
+        tensors.push(("model.norm.weight".to_owned(), vec![hidden]));
+        if !self.tie_word_embeddings {
+            tensors.push(("lm_head.weight".to_owned(), vec![self.vocab_size, hidden]));
+        }
+        tensors
+    }
+}
+
+/// Refuses what transformers would compute differently from this code.
+fn refuse_unsupported(json: &serde_json::Value) -> Result<(), ConfigError> {
+    let refuse = |field, value: &serde_json::Value| {
+        Err(ConfigError::Unsupported {
+            field,
+            value: value.to_string(),
+        })
+    };
+    for (field, supported) in [
+        ("model_type", serde_json::json!("qwen3")),
+        ("hidden_act", serde_json::json!("silu")),
+        ("attention_bias", serde_json::json!(false)),
+        ("use_sliding_window", serde_json::json!(false)),
+        ("rope_scaling", serde_json::Value::Null),
+    ] {
+        match json.get(field) {
+            Some(value) if *value != supported => return refuse(field, value),
+            _ => {}
+        }
+    }
+    match json.get("rope_parameters").and_then(|rope| rope.get("rope_type")) {
+        Some(value) if value != "default" => refuse("rope_parameters.rope_type", value),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiny_is_about_eighty_thousand_parameters() {
+        let config = ModelConfig::tiny(113);
+        config.validate().unwrap();
+        assert_eq!(config.parameters(), 88_576);
+    }
+
+    #[test]
+    fn json_round_trips_and_names_the_architecture() {
+        let config = ModelConfig::tiny(113);
+        let text = config.to_json().unwrap();
+        assert!(text.contains("Qwen3ForCausalLM") && text.contains("\"model_type\": \"qwen3\""));
+        assert_eq!(ModelConfig::from_json(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn transformers_five_keeps_theta_in_rope_parameters() {
+        let mut json: serde_json::Value = serde_json::from_str(&ModelConfig::tiny(9).to_json().unwrap()).unwrap();
+        let fields = json.as_object_mut().unwrap();
+        fields.remove("rope_theta");
+        fields.insert(
+            "rope_parameters".into(),
+            serde_json::json!({"rope_theta": 5e5, "rope_type": "default"}),
+        );
+        assert_eq!(ModelConfig::from_json(&json.to_string()).unwrap().rope_theta, 5e5);
+    }
+
+    #[test]
+    fn what_cannot_be_computed_is_refused_by_name() {
+        let tiny = ModelConfig::tiny(9);
+        let check = |config: ModelConfig, part: &str| {
+            let message = config.validate().unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        };
+        check(
+            ModelConfig {
+                vocab_size: 0,
+                ..tiny.clone()
+            },
+            "vocab_size",
+        );
+        check(
+            ModelConfig {
+                head_dim: 15,
+                ..tiny.clone()
+            },
+            "head_dim",
+        );
+        check(
+            ModelConfig {
+                num_key_value_heads: 3,
+                ..tiny.clone()
+            },
+            "no multiple",
+        );
+        check(
+            ModelConfig {
+                rope_theta: f64::NAN,
+                ..tiny.clone()
+            },
+            "rope_theta",
+        );
+        for (field, value) in [
+            ("model_type", serde_json::json!("llama")),
+            ("attention_bias", serde_json::json!(true)),
+            ("rope_scaling", serde_json::json!({"rope_type": "yarn", "factor": 4.0})),
+        ] {
+            let mut json: serde_json::Value = serde_json::from_str(&tiny.to_json().unwrap()).unwrap();
+            json[field] = value;
+            let message = ModelConfig::from_json(&json.to_string()).unwrap_err().to_string();
+            assert!(message.contains(field), "{message}");
+        }
+    }
+}
