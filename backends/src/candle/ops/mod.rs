@@ -1,0 +1,34 @@
+//! The operations of the decoder, each twice: a fused kernel over plain slices with its backward pass written by hand (CPU), and the
+//! same thing as a chain of Candle operations that Candle differentiates itself (any device, and the yardstick in tests).
+//!
+//! Fused kernels are compiled once per instruction set and chosen when the program runs ([`simd`]); all sums run in an order that does
+//! not depend on the instruction set's width nor on how many threads take part.
+
+pub(crate) mod attention;
+pub(crate) mod head;
+pub(crate) mod linear;
+pub(crate) mod rms_norm;
+pub(crate) mod rope;
+pub(crate) mod simd;
+pub(crate) mod swiglu;
+
+#[cfg(test)]
+pub(crate) mod check;
+
+/// How many threads one operation may use. Small models run whole batches side by side instead, with a team of one each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Team {
+    pub threads: usize,
+}
+
+impl Team {
+    /// Everything on the calling thread.
+    pub(crate) const SERIAL: Self = Self { threads: 1 };
+
+    /// Rows of one work item when `rows` are shared out. Fixed, so that partial sums do not depend on the number of threads.
+    pub(crate) const ROWS: usize = 64;
+
+    pub(crate) fn is_serial(self) -> bool {
+        self.threads <= 1
+    }
+}
