@@ -111,22 +111,25 @@ pub(crate) fn run(
 }
 
 /// The same from Candle's operations: `hidden [n, h]`, `weight [vocab, h]`, `targets [n]`, `bias [n, vocab]` (0, or a very negative
-/// number where the mask forbids) -> log-probabilities `[n]`.
+/// number where the mask forbids) -> log-probabilities `[n]`, and entropies `[n]` without a gradient.
 pub(crate) fn composite(
     hidden: &Tensor,
     weight: &Tensor,
     targets: &Tensor,
     bias: Option<&Tensor>,
     temperature: f64,
-) -> Result<Tensor> {
+) -> Result<(Tensor, Tensor)> {
     let logits = (hidden.matmul(&weight.t()?)? / temperature)?;
     let logits = match bias {
         Some(bias) => (logits + bias)?,
         None => logits,
     };
     let logits = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
-    let logsum = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    (logits.gather(&targets.unsqueeze(1)?, 1)? - logsum)?.squeeze(1)
+    let denominator = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    let logprobs = (logits.gather(&targets.unsqueeze(1)?, 1)? - &denominator)?.squeeze(1)?;
+    let all = logits.detach().broadcast_sub(&denominator.detach())?;
+    let entropy = (all.exp()? * all)?.sum(D::Minus1)?.neg()?;
+    Ok((logprobs, entropy))
 }
 
 /// The bias that [`composite`] takes for packed masks.
@@ -409,7 +412,7 @@ mod tests {
             let bias = bias(choices, vocab, &device).unwrap();
             let chosen = Tensor::from_slice(&targets, n, &device).unwrap();
             let (value, grads) = gradients(&[tensor(&x, &[n, h]), tensor(&w, &[vocab, h])], &slopes, |t| {
-                composite(&t[0], &t[1], &chosen, bias.as_ref(), f64::from(temperature))
+                Ok(composite(&t[0], &t[1], &chosen, bias.as_ref(), f64::from(temperature))?.0)
             });
             assert_close(&logprobs, &value, 1e-5);
             assert_close(&dx, &grads[0], 1e-5);

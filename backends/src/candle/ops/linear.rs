@@ -176,19 +176,17 @@ pub(crate) fn forward(
     );
 }
 
-/// The gradient of [`forward`]: `dx = dy w` (or `+=`) and `dw += dy^T x`.
+/// The gradient of [`forward`] for its input: `dx = dy w` (or `+=`); `dy` has a row every `stride` elements.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn backward(
+pub(crate) fn backward_input(
     team: Team,
     dy: &[f32],
     stride: usize,
-    x: &[f32],
     w: &[f32],
     n: usize,
     (inner, outer): (usize, usize),
     dx: &mut [f32],
     store: Store,
-    dw: &mut [f32],
 ) {
     let dy = Mat::new(dy, n, outer, stride);
     matmul(
@@ -198,11 +196,24 @@ pub(crate) fn backward(
         dy,
         Mat::new(w, outer, inner, inner),
     );
+}
+
+/// The gradient of [`forward`] for its matrix: `dw += dy^T x`.
+pub(crate) fn backward_weight(
+    team: Team,
+    dy: &[f32],
+    stride: usize,
+    x: &[f32],
+    n: usize,
+    (inner, outer): (usize, usize),
+    dw: &mut [f32],
+) {
+    let dy = Mat::new(dy, n, outer, stride).t();
     matmul(
         team,
         MatMut::new(dw, outer, inner, inner),
         Store::Add,
-        dy.t(),
+        dy,
         Mat::new(x, n, inner, inner),
     );
 }
@@ -223,18 +234,8 @@ mod tests {
             let mut y = vec![0.0; n * outer];
             forward(team, &x, &w, n, (inner, outer), &mut y, outer, Store::Set);
             let (mut dx, mut dw) = (vec![1.0; n * inner], vec![0.0; outer * inner]);
-            backward(
-                team,
-                &dy,
-                outer,
-                &x,
-                &w,
-                n,
-                (inner, outer),
-                &mut dx,
-                Store::Set,
-                &mut dw,
-            );
+            backward_input(team, &dy, outer, &w, n, (inner, outer), &mut dx, Store::Set);
+            backward_weight(team, &dy, outer, &x, n, (inner, outer), &mut dw);
             let inputs = [tensor(&x, &[n, inner]), tensor(&w, &[outer, inner])];
             let (value, grads) = gradients(&inputs, &dy, |t| t[0].matmul(&t[1].t()?));
             assert_close(&y, &value, 1e-5);

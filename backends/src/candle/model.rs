@@ -1,0 +1,372 @@
+//! [`Qwen3`]: log-probabilities of what was chosen, and gradients through them.
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::batch::{BatchError, Micro, PackedBatch, split};
+use super::composite;
+use super::config::ModelConfig;
+use super::fused::{Fused, Workspace};
+use super::loss::{Objective, Tally};
+use super::ops::Team;
+use super::ops::head::{Choice, Choices};
+use super::weights::{Parts, Weights};
+
+/// Why a step or an evaluation failed. The weights are as before.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The batch is at fault.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A result that is infinite or no number.
+    #[error("{what} is {value}")]
+    NotFinite {
+        /// Which result.
+        what: &'static str,
+        /// The number.
+        value: f64,
+    },
+    /// A setting outside its range.
+    #[error("{what} must be finite and not below 0, got {value}")]
+    Setting {
+        /// Which setting.
+        what: &'static str,
+        /// The number.
+        value: f64,
+    },
+    /// A tensor that no gradient reached: an operation on the way has none.
+    #[error("no gradient reached `{tensor}`")]
+    Detached {
+        /// The tensor.
+        tensor: String,
+    },
+    /// Saved optimiser state that belongs to another model.
+    #[error("optimiser state does not fit the model at `{tensor}`")]
+    State {
+        /// The tensor.
+        tensor: String,
+    },
+    /// Fused kernels asked for weights that are not in main memory.
+    #[error("fused kernels need the CPU")]
+    NotOnCpu,
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] candle_core::Error),
+}
+
+/// What computes the operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernels {
+    /// Own kernels with hand-written backward passes. CPU only.
+    Fused,
+    /// Candle's operations and its differentiation. Any device.
+    Composite,
+}
+
+/// Gradients of all weights, in the order of [`ModelConfig::tensors`].
+#[derive(Debug)]
+pub enum Gradients {
+    /// One flat buffer in main memory.
+    Flat(Vec<f32>),
+    /// One tensor each, on the weights' device.
+    Tensors(Vec<Tensor>),
+}
+
+/// A Qwen3 decoder that can be evaluated and differentiated on packed batches.
+#[derive(Debug)]
+pub struct Qwen3 {
+    weights: Weights,
+    kernels: Kernels,
+    micro_tokens: usize,
+    spaces: Mutex<Vec<Workspace>>,
+    buffers: Mutex<Vec<Vec<f32>>>,
+}
+
+/// Most partial sums of the gradient. More share the work out more evenly; each costs a buffer as large as the weights.
+/// Independent of the number of threads, so that results are too.
+const SHARDS_MAX: usize = 8;
+/// What all partial sums together may take, in numbers (512 MiB). Beyond it the threads work inside each operation.
+const SHARD_NUMBERS_MAX: usize = 1 << 27;
+/// What the intermediates of one part should take, in bytes.
+const PART_BYTES: usize = 1 << 20;
+/// Bounds of the automatic part: fewer tokens waste the matrix kernels, more gain nothing.
+const PART_TOKENS: (usize, usize) = (128, 1024);
+
+impl Qwen3 {
+    /// Fused kernels when the weights lie in main memory, Candle's operations elsewhere.
+    #[must_use]
+    pub fn new(weights: Weights) -> Self {
+        let kernels = if weights.device().is_cpu() {
+            Kernels::Fused
+        } else {
+            Kernels::Composite
+        };
+        let micro_tokens = part_tokens(weights.config());
+        Self {
+            weights,
+            kernels,
+            micro_tokens,
+            spaces: Mutex::default(),
+            buffers: Mutex::default(),
+        }
+    }
+
+    /// Chooses the kernels.
+    ///
+    /// # Errors
+    /// [`TrainError::NotOnCpu`] when fused kernels cannot reach the weights.
+    pub fn with_kernels(mut self, kernels: Kernels) -> Result<Self, TrainError> {
+        if kernels == Kernels::Fused && !self.weights.device().is_cpu() {
+            return Err(TrainError::NotOnCpu);
+        }
+        self.kernels = kernels;
+        Ok(self)
+    }
+
+    /// Chooses how many tokens are computed at once (whole sequences, at least one). The default keeps the intermediates of a part
+    /// in the cache; sums are formed part by part, so that another value changes results in their last bits.
+    #[must_use]
+    pub fn with_micro_tokens(mut self, micro_tokens: usize) -> Self {
+        self.micro_tokens = micro_tokens.max(1);
+        self
+    }
+
+    /// The shape.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        self.weights.config()
+    }
+
+    /// The weights, which training changes in place.
+    #[must_use]
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Log-probabilities of all actions of the batch under the present weights, at the batch's temperature and masks.
+    ///
+    /// # Errors
+    /// [`TrainError::Batch`], or the device failed.
+    pub fn logprobs(&self, batch: &PackedBatch) -> Result<Vec<f32>, TrainError> {
+        batch.validate(self.config())?;
+        let parts = split(batch, self.micro_tokens, false);
+        let results: Vec<Vec<f32>> = match self.kernels {
+            Kernels::Fused => self.weights.with_slices(|weights| {
+                let (fused, outer) = self.fused(&weights, parts.len());
+                let run = |micro: &Micro| {
+                    let mut logprobs = Vec::with_capacity(micro.targets.len());
+                    let mut look = |_, choice: Choice| {
+                        logprobs.push(choice.logprob);
+                        0.0
+                    };
+                    let mut space = pop(&self.spaces);
+                    fused.run(micro, choices(batch, micro), &mut space, &mut look, None);
+                    push(&self.spaces, space);
+                    logprobs
+                };
+                if outer {
+                    parts.par_iter().map(run).collect()
+                } else {
+                    parts.iter().map(run).collect()
+                }
+            })?,
+            Kernels::Composite => {
+                let run = |micro: &Micro| {
+                    composite::choices(&self.weights, micro, choices(batch, micro))?
+                        .0
+                        .to_vec1::<f32>()
+                };
+                parts.iter().map(run).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(results.concat())
+    }
+
+    /// Gradients of the objective over the whole batch. Hand them to [`AdamW::step`](super::AdamW::step); give a flat buffer
+    /// back with [`recycle`](Self::recycle) to spare the next call its allocation.
+    ///
+    /// # Errors
+    /// [`TrainError::Batch`], or the loss is not finite, or the device failed.
+    pub(crate) fn gradients(
+        &self,
+        batch: &PackedBatch,
+        objective: Objective,
+    ) -> Result<(Tally, Gradients), TrainError> {
+        batch.validate(self.config())?;
+        let parts = split(batch, self.micro_tokens, true);
+        let (tally, gradients) = match self.kernels {
+            Kernels::Fused => self.fused_gradients(batch, objective, &parts)?,
+            Kernels::Composite => self.composite_gradients(batch, objective, &parts)?,
+        };
+        if tally.loss.is_finite() {
+            Ok((tally, gradients))
+        } else {
+            Err(TrainError::NotFinite {
+                what: "the loss",
+                value: tally.loss,
+            })
+        }
+    }
+
+    /// Takes a gradient buffer back.
+    pub(crate) fn recycle(&self, gradients: Gradients) {
+        if let Gradients::Flat(buffer) = gradients {
+            push(&self.buffers, buffer);
+        }
+    }
+
+    fn fused<'a>(&'a self, weights: &'a Parts<&'a [f32]>, work_items: usize) -> (Fused<'a>, bool) {
+        let threads = rayon::current_num_threads();
+        let outer = work_items >= threads && threads > 1;
+        let team = if outer { Team::SERIAL } else { Team { threads } };
+        (
+            Fused {
+                config: self.config(),
+                weights,
+                team,
+            },
+            outer,
+        )
+    }
+
+    fn fused_gradients(
+        &self,
+        batch: &PackedBatch,
+        objective: Objective,
+        parts: &[Micro],
+    ) -> Result<(Tally, Gradients), TrainError> {
+        let config = self.config();
+        let normaliser = batch.actions.len() as f64;
+        let parameters = config.parameters();
+        let shards = SHARDS_MAX.min(SHARD_NUMBERS_MAX / parameters).min(parts.len()).max(1);
+        let shards: Vec<&[Micro]> = parts.chunks(parts.len().div_ceil(shards).max(1)).collect();
+        let sums: Vec<(Tally, Vec<f32>)> = self.weights.with_slices(|weights| {
+            let (fused, outer) = self.fused(&weights, shards.len());
+            let run = |shard: &&[Micro]| {
+                let mut tally = Tally::default();
+                let mut buffer: Vec<f32> = pop(&self.buffers);
+                buffer.clear();
+                buffer.resize(parameters, 0.0);
+                let mut gradients = Parts::from_flat(config, &mut buffer);
+                let mut space = pop(&self.spaces);
+                for micro in *shard {
+                    let first = micro.actions.start;
+                    tally.tokens += micro.tokens.len() as u64;
+                    let mut slope = |row: usize, choice: Choice| {
+                        let (behaviour, weight) = (batch.behaviour_logprobs[first + row], batch.weights[first + row]);
+                        tally.record(objective, choice, behaviour, weight, normaliser)
+                    };
+                    fused.run(
+                        micro,
+                        choices(batch, micro),
+                        &mut space,
+                        &mut slope,
+                        Some(&mut gradients),
+                    );
+                }
+                push(&self.spaces, space);
+                (tally, buffer)
+            };
+            if outer {
+                shards.par_iter().map(run).collect()
+            } else {
+                shards.iter().map(run).collect()
+            }
+        })?;
+        let mut sums = sums.into_iter();
+        let (mut tally, mut total) = sums.next().unwrap_or_else(|| (Tally::default(), vec![0.0; parameters]));
+        for (part, buffer) in sums {
+            tally.add(&part);
+            add(&mut total, &buffer);
+            push(&self.buffers, buffer);
+        }
+        Ok((tally, Gradients::Flat(total)))
+    }
+
+    fn composite_gradients(
+        &self,
+        batch: &PackedBatch,
+        objective: Objective,
+        parts: &[Micro],
+    ) -> Result<(Tally, Gradients), TrainError> {
+        let mut tally = Tally::default();
+        let mut total: Vec<Tensor> = self
+            .weights
+            .vars()
+            .iter()
+            .map(|var| var.zeros_like())
+            .collect::<Result<_, _>>()?;
+        for micro in parts {
+            let (logprobs, entropies) = composite::choices(&self.weights, micro, choices(batch, micro))?;
+            let values = logprobs.to_vec1::<f32>()?.into_iter().zip(entropies.to_vec1::<f32>()?);
+            let slopes: Vec<f32> = values
+                .zip(micro.actions.clone())
+                .map(|((logprob, entropy), action)| {
+                    let (behaviour, weight) = (batch.behaviour_logprobs[action], batch.weights[action]);
+                    tally.record(
+                        objective,
+                        Choice { logprob, entropy },
+                        behaviour,
+                        weight,
+                        batch.actions.len() as f64,
+                    )
+                })
+                .collect();
+            tally.tokens += micro.tokens.len() as u64;
+            let slopes = Tensor::from_vec(slopes, micro.targets.len(), self.weights.device())?;
+            let grads = (logprobs * slopes)?.sum_all()?.backward()?;
+            for ((name, var), total) in self.weights.iter().zip(&mut total) {
+                let part = grads.get(var).ok_or_else(|| TrainError::Detached {
+                    tensor: name.to_owned(),
+                })?;
+                *total = (&*total + part)?.detach();
+            }
+        }
+        Ok((tally, Gradients::Tensors(total)))
+    }
+}
+
+/// The part of the batch's choices that belongs to one part.
+fn choices<'a>(batch: &'a PackedBatch, micro: &'a Micro) -> Choices<'a> {
+    let words = batch.mask_words;
+    Choices {
+        targets: &micro.targets,
+        masks: &batch.masks[micro.actions.start * words..micro.actions.end * words],
+        words,
+        temperature: batch.temperature,
+    }
+}
+
+/// How many tokens keep the intermediates of a part near [`PART_BYTES`].
+fn part_tokens(config: &ModelConfig) -> usize {
+    let (h, q, k, f) = (
+        config.hidden_size,
+        config.query_width(),
+        config.key_width(),
+        config.intermediate_size,
+    );
+    let layer = 4 * h + 3 * q + 4 * k + 2 * f;
+    let (least, most) = PART_TOKENS;
+    (PART_BYTES / (config.num_hidden_layers * layer * size_of::<f32>())).clamp(least, most)
+}
+
+/// `to += from`, on all threads when it is worth it.
+fn add(to: &mut [f32], from: &[f32]) {
+    const BLOCK: usize = 1 << 15;
+    to.par_chunks_mut(BLOCK)
+        .zip(from.par_chunks(BLOCK))
+        .for_each(|(to, from)| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
+}
+
+fn pop<T: Default>(pool: &Mutex<Vec<T>>) -> T {
+    pool.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .pop()
+        .unwrap_or_default()
+}
+
+fn push<T>(pool: &Mutex<Vec<T>>, item: T) {
+    pool.lock().unwrap_or_else(PoisonError::into_inner).push(item);
+}

@@ -1,0 +1,341 @@
+//! [`AdamW`] with clipping by the global norm.
+
+use std::cell::RefCell;
+
+use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor, Var};
+use rayon::prelude::*;
+
+use super::config::ModelConfig;
+use super::model::{Gradients, TrainError};
+use super::ops::simd::{dot, simd_fn};
+use super::weights::Weights;
+
+/// Constants of [`AdamW`]; the learning rate is given with every step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWConfig {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Share of a matrix that decays per unit of learning rate. Norm gains do not decay.
+    pub weight_decay: f64,
+    /// The gradient's global norm is scaled down to this; infinity leaves it alone.
+    pub clip_norm: f64,
+}
+
+impl Default for AdamWConfig {
+    /// The constants of the RAO authors (arXiv 2605.06639, their code): betas 0.9 and 0.95, decay 0.017, clip 1.
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.017,
+            clip_norm: 1.0,
+        }
+    }
+}
+
+/// AdamW (Loshchilov and Hutter, arXiv 1711.05101) as PyTorch computes it: decoupled decay, bias correction, moments in f32.
+#[derive(Debug)]
+pub struct AdamW {
+    config: AdamWConfig,
+    model: ModelConfig,
+    steps: u64,
+    moments: Moments,
+}
+
+/// What an optimiser remembers, by tensor name: enough to go on exactly where it stopped.
+#[derive(Clone, Debug)]
+pub struct OptimState {
+    /// Steps done.
+    pub steps: u64,
+    /// Name, first moment and second moment of every weight.
+    pub moments: Vec<(String, Tensor, Tensor)>,
+}
+
+/// First and second moments: beside the gradients they are made from.
+#[derive(Debug)]
+enum Moments {
+    Flat { first: Vec<f32>, second: Vec<f32> },
+    Tensors(Vec<[Tensor; 2]>),
+}
+
+impl AdamW {
+    /// An optimiser that has seen nothing yet.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn new(weights: &Weights, config: AdamWConfig) -> Result<Self, TrainError> {
+        let moments = if weights.device().is_cpu() {
+            let count = weights.config().parameters();
+            Moments::Flat {
+                first: vec![0.0; count],
+                second: vec![0.0; count],
+            }
+        } else {
+            let zeros = |var: &Var| Ok([var.zeros_like()?, var.zeros_like()?]);
+            Moments::Tensors(weights.vars().iter().map(zeros).collect::<candle_core::Result<_>>()?)
+        };
+        Ok(Self {
+            config,
+            model: weights.config().clone(),
+            steps: 0,
+            moments,
+        })
+    }
+
+    /// Steps done.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Moves the weights once, and returns the gradient's global norm before clipping.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] for a gradient with an infinite norm or none, and [`TrainError::Setting`] for such a learning rate;
+    /// weights and moments are as before.
+    pub fn step(&mut self, weights: &Weights, gradients: &Gradients, lr: f64) -> Result<f64, TrainError> {
+        if !(lr.is_finite() && lr >= 0.0) {
+            return Err(TrainError::Setting {
+                what: "the learning rate",
+                value: lr,
+            });
+        }
+        let norm = self.norm(gradients)?;
+        if !norm.is_finite() {
+            return Err(TrainError::NotFinite {
+                what: "the gradient's norm",
+                value: norm,
+            });
+        }
+        // The small term is PyTorch's.
+        let clip = (self.config.clip_norm / (norm + 1e-6)).min(1.0);
+        let step = self.steps + 1;
+        let correction = |beta: f64| 1.0 - beta.powf(step as f64);
+        let rule = Rule {
+            clip: clip as f32,
+            beta1: self.config.beta1 as f32,
+            beta2: self.config.beta2 as f32,
+            eps: self.config.eps as f32,
+            rate: (lr / correction(self.config.beta1)) as f32,
+            second_scale: (1.0 / correction(self.config.beta2).sqrt()) as f32,
+            keep: 1.0,
+        };
+        let decayed = (1.0 - lr * self.config.weight_decay) as f32;
+        let rule_of = |var: &Var| Rule {
+            keep: if var.dims().len() > 1 { decayed } else { 1.0 },
+            ..rule
+        };
+        match (&mut self.moments, gradients) {
+            (Moments::Flat { first, second }, Gradients::Flat(gradient)) => {
+                let (mut first, mut second, mut gradient) = (&mut first[..], &mut second[..], &gradient[..]);
+                for var in weights.vars() {
+                    let count = var.elem_count();
+                    let (here, rest) = gradient.split_at(count);
+                    gradient = rest;
+                    let (m, rest) = std::mem::take(&mut first).split_at_mut(count);
+                    first = rest;
+                    let (v, rest) = std::mem::take(&mut second).split_at_mut(count);
+                    second = rest;
+                    var.inplace_op1(&Update {
+                        rule: rule_of(var),
+                        gradient: here,
+                        moments: RefCell::new((m, v)),
+                    })?;
+                }
+            }
+            (Moments::Flat { first, second }, Gradients::Tensors(gradients)) => {
+                let mut at = 0;
+                for (var, gradient) in weights.vars().iter().zip(gradients) {
+                    let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
+                    let range = at..at + gradient.len();
+                    at = range.end;
+                    let moments = RefCell::new((&mut first[range.clone()], &mut second[range]));
+                    var.inplace_op1(&Update {
+                        rule: rule_of(var),
+                        gradient: &gradient,
+                        moments,
+                    })?;
+                }
+            }
+            (Moments::Tensors(moments), Gradients::Tensors(gradients)) => {
+                for ((var, gradient), moments) in weights.vars().iter().zip(gradients).zip(moments) {
+                    rule_of(var).apply_tensors(var, gradient, moments)?;
+                }
+            }
+            (Moments::Tensors(_), Gradients::Flat(_)) => return Err(TrainError::NotOnCpu),
+        }
+        self.steps = step;
+        Ok(norm)
+    }
+
+    /// Everything remembered, in tensors of their own.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn state(&self) -> Result<OptimState, TrainError> {
+        let mut at = 0;
+        let mut moments = Vec::new();
+        for (index, (name, shape)) in self.model.tensors().into_iter().enumerate() {
+            let [first, second] = match &self.moments {
+                Moments::Flat { first, second } => {
+                    let range = at..at + shape.iter().product::<usize>();
+                    at = range.end;
+                    let tensor = |all: &[f32]| {
+                        Tensor::from_slice(&all[range.clone()], shape.as_slice(), &candle_core::Device::Cpu)
+                    };
+                    [tensor(first)?, tensor(second)?]
+                }
+                Moments::Tensors(tensors) => tensors[index].clone(),
+            };
+            moments.push((name, first, second));
+        }
+        Ok(OptimState {
+            steps: self.steps,
+            moments,
+        })
+    }
+
+    /// Goes on from a state that [`state`](Self::state) gave.
+    ///
+    /// # Errors
+    /// [`TrainError::State`] names the first tensor that does not fit; the optimiser is as before.
+    pub fn restore(&mut self, state: &OptimState) -> Result<(), TrainError> {
+        let tensors = self.model.tensors();
+        for (index, (name, shape)) in tensors.iter().enumerate() {
+            let fits = state
+                .moments
+                .get(index)
+                .is_some_and(|(other, first, second)| other == name && first.dims() == shape && second.dims() == shape);
+            if !fits {
+                return Err(TrainError::State { tensor: name.clone() });
+            }
+        }
+        if let Some((name, ..)) = state.moments.get(tensors.len()) {
+            return Err(TrainError::State { tensor: name.clone() });
+        }
+        match &mut self.moments {
+            Moments::Flat { first, second } => {
+                let (mut m, mut v) = (Vec::with_capacity(first.len()), Vec::with_capacity(second.len()));
+                for (_, first, second) in &state.moments {
+                    m.extend(first.flatten_all()?.to_vec1::<f32>()?);
+                    v.extend(second.flatten_all()?.to_vec1::<f32>()?);
+                }
+                (*first, *second) = (m, v);
+            }
+            Moments::Tensors(tensors) => {
+                let on = |old: &Tensor, new: &Tensor| new.to_device(old.device());
+                let moved = tensors.iter().zip(&state.moments);
+                *tensors = moved
+                    .map(|(old, (_, m, v))| Ok([on(&old[0], m)?, on(&old[1], v)?]))
+                    .collect::<Result<_, candle_core::Error>>()?;
+            }
+        }
+        self.steps = state.steps;
+        Ok(())
+    }
+
+    fn norm(&self, gradients: &Gradients) -> Result<f64, TrainError> {
+        let mut sum = 0.0;
+        match gradients {
+            Gradients::Flat(gradient) => sum_squares(gradient, &mut sum),
+            Gradients::Tensors(tensors) => {
+                for tensor in tensors {
+                    sum += f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?);
+                }
+            }
+        }
+        Ok(sum.sqrt())
+    }
+}
+
+/// The numbers of one step for one tensor.
+#[derive(Clone, Copy)]
+struct Rule {
+    clip: f32,
+    beta1: f32,
+    beta2: f32,
+    eps: f32,
+    /// Learning rate over the first moment's bias correction.
+    rate: f32,
+    /// 1 over the root of the second moment's bias correction.
+    second_scale: f32,
+    /// What decay leaves of a weight.
+    keep: f32,
+}
+
+impl Rule {
+    fn apply_tensors(self, var: &Var, gradient: &Tensor, moments: &mut [Tensor; 2]) -> candle_core::Result<()> {
+        let scale = |x: f32| f64::from(x);
+        let gradient = (gradient * scale(self.clip))?;
+        let first = ((&moments[0] * scale(self.beta1))? + (&gradient * (1.0 - scale(self.beta1)))?)?;
+        let second = ((&moments[1] * scale(self.beta2))? + (gradient.sqr()? * (1.0 - scale(self.beta2)))?)?;
+        let bottom = ((second.sqrt()? * scale(self.second_scale))? + scale(self.eps))?;
+        let moved = ((var.as_tensor() * scale(self.keep))? - ((&first / bottom)? * scale(self.rate))?)?;
+        var.set(&moved.detach())?;
+        *moments = [first.detach(), second.detach()];
+        Ok(())
+    }
+}
+
+/// One pass over weight, gradient and moments.
+struct Update<'a> {
+    rule: Rule,
+    gradient: &'a [f32],
+    /// Candle hands out `&self`, and calls once.
+    moments: RefCell<(&'a mut [f32], &'a mut [f32])>,
+}
+
+impl InplaceOp1 for Update<'_> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        const BLOCK: usize = 1 << 16;
+        let (CpuStorage::F32(weights), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            candle_core::bail!("adamw: weights are not contiguous f32");
+        };
+        let weights = &mut weights[start..end];
+        let (rule, gradient) = (self.rule, self.gradient);
+        let mut moments = self.moments.borrow_mut();
+        let (first, second) = &mut *moments;
+        if weights.len() <= BLOCK {
+            update(rule, weights, gradient, first, second);
+        } else {
+            weights
+                .par_chunks_mut(BLOCK)
+                .zip(gradient.par_chunks(BLOCK))
+                .zip(first.par_chunks_mut(BLOCK).zip(second.par_chunks_mut(BLOCK)))
+                .for_each(|((weights, gradient), (first, second))| update(rule, weights, gradient, first, second));
+        }
+        Ok(())
+    }
+}
+
+simd_fn! {
+    fn update<'a>(
+        rule: Rule, weights: &'a mut [f32], gradient: &'a [f32], first: &'a mut [f32], second: &'a mut [f32],
+    ) {
+        let Rule { clip, beta1, beta2, eps, rate, second_scale, keep } = rule;
+        for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(first.iter_mut().zip(second)) {
+            let g = g * clip;
+            *m = beta1.mul_add(*m, (1.0 - beta1) * g);
+            *v = beta2.mul_add(*v, (1.0 - beta2) * g * g);
+            *w = w.mul_add(keep, -(rate * *m / v.sqrt().mul_add(second_scale, eps)));
+        }
+    }
+}
+
+simd_fn! {
+    /// Adds in f64 over blocks, so that the norm of a large model keeps its digits.
+    fn sum_squares<'a>(values: &'a [f32], sum: &'a mut f64) {
+        for block in values.chunks(1024) {
+            *sum += f64::from(dot(block, block));
+        }
+    }
+}
