@@ -28,8 +28,8 @@ pub fn assign(estimator: &Estimator, groups: &[Vec<Rollout>]) -> Result<Vec<Vec<
         let mut counts = DepthCounts::default();
         if group_credits.iter().any(|tree| tree.teaches) {
             for tree in &trees {
-                counts.add(tree)?;
-                batch_counts.add(tree)?;
+                estimator.count(tree, &mut counts)?;
+                estimator.count(tree, &mut batch_counts)?;
             }
         }
         group_counts.push(counts);
