@@ -6,6 +6,7 @@ use super::simd::{LANES, exp, fold, regs, square_sum};
 use super::weights::Layer;
 use pulp::{Simd, WithSimd};
 use std::array::{from_mut, from_ref};
+use std::hint::black_box;
 
 /// Sines and cosines of every position of the window, `[position][head_dim / 2]`.
 #[derive(Debug)]
@@ -125,7 +126,16 @@ impl WithSimd for Store<'_> {
             let k = qk[h.heads * h.stride..].chunks_exact(h.stride);
             for (head, (k, v)) in k.zip(v.chunks_exact(h.stride)).enumerate() {
                 let keys = &mut lines[layout.key(block, layer, head)..][..layout.keys];
-                for (line, k) in keys.iter_mut().zip(k) {
+                // Left to itself the loop becomes scatter instructions, far slower than single stores: hide it from the vectoriser.
+                let (keys, keys_rest) = keys.as_chunks_mut::<8>();
+                let (k, k_rest) = k[..layout.keys].as_chunks::<8>();
+                for (lines, k) in keys.iter_mut().zip(k) {
+                    let lines = black_box(lines);
+                    for i in 0..8 {
+                        lines[i][lane] = k[i];
+                    }
+                }
+                for (line, k) in keys_rest.iter_mut().zip(k_rest) {
                     line[lane] = *k;
                 }
                 let values = &mut lines[layout.value(block, layer, head)..][..layout.values];

@@ -141,9 +141,8 @@ impl Matmul<'_> {
                 for (p, acc) in acc.iter().enumerate() {
                     let y = &mut self.y[(row + r) * stride_y + (panel + p) * PANEL..][..PANEL];
                     let y = S::as_mut_simd_f32s(y).0;
-                    for c in 0..2 {
-                        let at = 2 * pair + c;
-                        y[at] = if self.add { s.add_f32s(y[at], acc[c]) } else { acc[c] };
+                    for (y, &sum) in y[2 * pair..].iter_mut().zip(acc) {
+                        *y = if self.add { s.add_f32s(*y, sum) } else { sum };
                     }
                 }
             }

@@ -95,7 +95,7 @@ const EXP_LOW: f32 = -87.0;
 
 /// e^x within 2 ulp for -87 <= x <= 88, clamped beyond. NaN stays NaN, so that broken weights are noticed.
 ///
-/// Range reduction to |r| <= ln 2 / 2 and the degree-5 polynomial of Cephes `expf` (S. Moshier).
+/// Range reduction to |r| <= ln 2 / 2 and the degree-5 polynomial of Cephes `expf` (S. Moshier), its second coefficient rounded to 1/2.
 #[inline(always)]
 pub(super) fn exp<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let (low, high) = (s.splat_f32s(EXP_LOW), s.splat_f32s(88.0));
@@ -108,7 +108,7 @@ pub(super) fn exp<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let r = s.mul_add_e_f32s(n, s.splat_f32s(-0.693_359_4), x);
     let r = s.mul_add_e_f32s(n, s.splat_f32s(2.121_944_4e-4), r);
     let mut p = s.splat_f32s(1.987_569_1e-4);
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = s.mul_add_e_f32s(p, r, s.splat_f32s(c));
     }
     let p = s.mul_add_e_f32s(p, s.mul_f32s(r, r), s.add_f32s(r, s.splat_f32s(1.0)));
