@@ -1,8 +1,9 @@
 //! Tokens sampled per second, by live nodes, model, mask and threads. One JSON line per case.
 //!
 //! Nodes start from a prompt of three tokens and end at 48; whenever one ends another takes its place, so that contexts of
-//! all lengths are live at once. `threads` samplers share the weights, each with `live` nodes; the figure is their sum,
-//! the median of five runs. Arguments filter cases by substring of `case/live`.
+//! all lengths are live at once. `threads` samplers share the weights, each with `live` nodes; figures are their sum,
+//! medians of five runs. `tokens_per_cpu_s` counts the time that the threads were on a processor (Linux, otherwise 0), which a busy
+//! machine distorts less. Arguments filter cases by substring of `case/live`; `--chunk=N` sets the rows per chunk.
 
 use candle_core::{Device, Tensor};
 use rao_backends::candle::sampler::{Geometry, Sampler, SamplerOptions, SamplerWeights};
@@ -17,6 +18,13 @@ const ROOM: usize = WINDOW - PROMPT;
 
 fn main() {
     let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let chunk = std::env::args().find_map(|arg| arg.strip_prefix("--chunk=")?.parse().ok());
+    let chunk_rows = chunk.unwrap_or(SamplerOptions::default().chunk_rows);
+    let options = SamplerOptions {
+        window: WINDOW,
+        cache_bytes: 64 << 20,
+        chunk_rows,
+    };
     for (case, geometry) in [("tiny", tiny()), ("1m", one_million())] {
         let weights = random_weights(&geometry);
         for live in [1, 64, 256] {
@@ -25,11 +33,14 @@ fn main() {
                 continue;
             }
             for (masked, threads) in [(true, 1), (false, 1), (true, 2)] {
-                let mut runs: Vec<f64> = (0..5).map(|_| rate(&weights, live, masked, threads)).collect();
-                runs.sort_by(f64::total_cmp);
-                println!(
-                    r#"{{"case":"{case}","live":{live},"masked":{masked},"threads":{threads},"tokens_per_s":{:.0}}}"#,
+                let runs: Vec<[f64; 2]> = (0..5).map(|_| rate(&weights, options, live, masked, threads)).collect();
+                let [wall, cpu] = [0, 1].map(|which| {
+                    let mut runs: Vec<f64> = runs.iter().map(|run| run[which]).collect();
+                    runs.sort_by(f64::total_cmp);
                     runs[2]
+                });
+                println!(
+                    r#"{{"case":"{case}","live":{live},"masked":{masked},"threads":{threads},"tokens_per_s":{wall:.0},"tokens_per_cpu_s":{cpu:.0}}}"#
                 );
             }
         }
@@ -67,28 +78,31 @@ fn one_million() -> Geometry {
     }
 }
 
-/// Tokens per second of `threads` samplers together.
-fn rate(weights: &Arc<SamplerWeights>, live: usize, masked: bool, threads: usize) -> f64 {
+/// Tokens per second, and per second of processor time, of `threads` samplers together.
+fn rate(weights: &Arc<SamplerWeights>, options: SamplerOptions, live: usize, masked: bool, threads: usize) -> [f64; 2] {
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|thread| scope.spawn(move || work(weights, live, masked, thread)))
-            .collect();
-        workers
+        let worker = |thread| scope.spawn(move || work(weights, options, live, masked, thread));
+        let workers: Vec<_> = (0..threads as u64).map(worker).collect();
+        let rates = workers
             .into_iter()
-            .map(|worker| worker.join().expect("a worker panicked"))
-            .sum()
+            .map(|worker| worker.join().expect("a worker panicked"));
+        rates.fold([0.0; 2], |sum, rate| [sum[0] + rate[0], sum[1] + rate[1]])
     })
 }
 
-fn work(weights: &Arc<SamplerWeights>, live: usize, masked: bool, thread: usize) -> f64 {
-    let options = SamplerOptions {
-        window: WINDOW,
-        cache_bytes: 64 << 20,
-        ..SamplerOptions::default()
-    };
+/// Nanoseconds that this thread was on a processor.
+fn on_cpu() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ')
+        .next()
+        .and_then(|nanoseconds| nanoseconds.parse().ok())
+        .unwrap_or(0)
+}
+
+fn work(weights: &Arc<SamplerWeights>, options: SamplerOptions, live: usize, masked: bool, thread: u64) -> [f64; 2] {
     let mut sampler = Sampler::new(weights.clone(), WeightsVersion(0), options);
     let vocab = weights.geometry().vocab;
-    let mut next = (thread as u64) << 32;
+    let mut next = thread << 32;
     let mut nodes: Vec<Node> = (0..live)
         .map(|i| {
             next += 1;
@@ -96,7 +110,7 @@ fn work(weights: &Arc<SamplerWeights>, live: usize, masked: bool, thread: usize)
         })
         .collect();
     let run = |sampler: &mut Sampler, nodes: &mut Vec<Node>, next: &mut u64, limit: Duration| {
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), on_cpu());
         let mut tokens = 0;
         while start.elapsed() < limit {
             let mut batch: Vec<Request<'_>> = nodes.iter_mut().map(|node| node.request(masked)).collect();
@@ -116,7 +130,11 @@ fn work(weights: &Arc<SamplerWeights>, live: usize, masked: bool, thread: usize)
                 }
             }
         }
-        tokens as f64 / start.elapsed().as_secs_f64()
+        let cpu = (on_cpu() - cpu) as f64 / 1e9;
+        [
+            tokens as f64 / start.elapsed().as_secs_f64(),
+            if cpu > 0.0 { tokens as f64 / cpu } else { 0.0 },
+        ]
     };
     run(&mut sampler, &mut nodes, &mut next, Duration::from_millis(100));
     run(&mut sampler, &mut nodes, &mut next, Duration::from_millis(400))

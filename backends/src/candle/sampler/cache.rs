@@ -28,16 +28,17 @@ pub(super) struct Cache {
     chunk: u64,
 }
 
-/// Where things lie in a block: `[layer][keys: head, dimension, position][values: head, position, dimension]`.
+/// Where things lie in a block, counted in lines of [`LANES`] floats: `[layer][keys: head, dimension][values: head, dimensions / 16, position]`.
+/// A line of keys holds one dimension of 16 positions, a line of values 16 dimensions of one position.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    /// Floats of a block.
+    /// Lines of a block.
     pub(super) block: usize,
-    /// Floats of a layer within a block.
+    /// Lines of a layer within a block.
     pub(super) layer: usize,
-    /// Floats of one head's keys.
+    /// Lines of one head's keys: its dimensions.
     pub(super) keys: usize,
-    /// Floats of one head's values.
+    /// Lines of one head's values.
     pub(super) values: usize,
     /// Heads.
     pub(super) heads: usize,
@@ -56,8 +57,8 @@ struct Entry {
 
 impl Layout {
     pub(super) fn new(g: &Geometry) -> Self {
-        let keys = g.head_dim * LANES;
-        let values = g.head_stride() * LANES;
+        let keys = g.head_dim;
+        let values = g.head_stride();
         let layer = g.kv_heads * (keys + values);
         Self {
             block: g.layers * layer,
@@ -68,13 +69,13 @@ impl Layout {
         }
     }
 
-    /// Start of a head's keys in the arena.
+    /// First line of a head's keys.
     #[inline(always)]
     pub(super) fn key(&self, block: u32, layer: usize, head: usize) -> usize {
         block as usize * self.block + layer * self.layer + head * self.keys
     }
 
-    /// Start of a head's values in the arena.
+    /// First line of a head's values.
     #[inline(always)]
     pub(super) fn value(&self, block: u32, layer: usize, head: usize) -> usize {
         block as usize * self.block + layer * self.layer + self.heads * self.keys + head * self.values
@@ -85,11 +86,11 @@ impl Cache {
     /// As many blocks as fit into `bytes`, and never fewer than one sequence of `window` tokens needs.
     pub(super) fn new(g: &Geometry, bytes: usize, window: usize) -> Self {
         let layout = Layout::new(g);
-        let blocks = (bytes / (layout.block * size_of::<f32>()))
+        let blocks = (bytes / (layout.block * LANES * size_of::<f32>()))
             .max(window.div_ceil(LANES))
             .min(NONE as usize);
         Self {
-            arena: Aligned::zeroed(blocks * layout.block),
+            arena: Aligned::zeroed(blocks * layout.block * LANES),
             layout,
             // Popped from the end: low addresses first, recently freed ones before untouched ones.
             free: (0..blocks as u32).rev().collect(),

@@ -1,6 +1,6 @@
 //! One token from one row of logits.
 
-use super::simd::{LANES, Softmax, fold};
+use super::simd::{LANES, Softmax, fold_scalar};
 use pulp::Arch;
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -72,7 +72,7 @@ impl Draw {
             .as_chunks::<LANES>()
             .0
             .iter()
-            .map(|lanes| f64::from(fold(*lanes)))
+            .map(|lanes| f64::from(fold_scalar(*lanes)))
             .sum();
         let drawn = if greedy { best } else { self.find(uniform() * total) };
         let z = (self.logits[drawn] - max) / temperature;
@@ -89,7 +89,7 @@ impl Draw {
         let mut below = 0.0;
         let mut last = 0;
         for (chunk, lanes) in self.weights.as_chunks::<LANES>().0.iter().enumerate() {
-            let sum = f64::from(fold(*lanes));
+            let sum = f64::from(fold_scalar(*lanes));
             if sum > 0.0 {
                 last = chunk;
                 if below + sum > target {

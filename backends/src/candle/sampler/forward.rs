@@ -1,6 +1,6 @@
 //! One chunk of rows through the decoder.
 
-use super::attention::{Attend, Heads, Rope, Store};
+use super::attention::{Attend, Heads, Rope, Store, TOGETHER};
 use super::cache::{Cache, Slot};
 use super::geometry::Geometry;
 use super::matmul::Matmul;
@@ -48,7 +48,7 @@ impl Forward {
             attended: rows(g.heads_stride()),
             gate_up: rows(2 * g.ff_stride()),
             gated: rows(g.ff_stride()),
-            scores: Aligned::zeroed(window.next_multiple_of(LANES)),
+            scores: Aligned::zeroed(TOGETHER * window.next_multiple_of(LANES)),
             logits: Aligned::default(),
         }
     }

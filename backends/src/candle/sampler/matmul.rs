@@ -110,21 +110,29 @@ impl Matmul<'_> {
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const P: usize>(&mut self, s: S, row: usize, panel: usize) {
         let depth = self.w.depth;
-        let x: [&[f32]; R] = std::array::from_fn(|r| &self.x[(row + r) * self.stride_x..][..depth]);
-        let w: [&[[f32; PANEL]]; P] = std::array::from_fn(|p| &self.w.panel(panel + p)[..depth]);
+        // Loops, not `array::from_fn`: what is not inlined loses the instruction set.
+        let mut x: [&[f32]; R] = [&[]; R];
+        for (r, x) in x.iter_mut().enumerate() {
+            *x = &self.x[(row + r) * self.stride_x..][..depth];
+        }
+        let mut w: [&[[f32; PANEL]]; P] = [&[]; P];
+        for (p, w) in w.iter_mut().enumerate() {
+            *w = &self.w.panel(panel + p)[..depth];
+        }
         let stride_y = self.w.stride();
         for pair in 0..PANEL / (2 * S::F32_LANES) {
             let mut acc = [[[s.splat_f32s(0.0); 2]; P]; R];
             for k in 0..depth {
-                let w: [[S::f32s; 2]; P] = std::array::from_fn(|p| {
+                let mut weights = [[s.splat_f32s(0.0); 2]; P];
+                for p in 0..P {
                     let lanes = S::as_simd_f32s(&w[p][k]).0;
-                    [lanes[2 * pair], lanes[2 * pair + 1]]
-                });
+                    weights[p] = [lanes[2 * pair], lanes[2 * pair + 1]];
+                }
                 for r in 0..R {
                     let x = s.splat_f32s(x[r][k]);
                     for p in 0..P {
                         for c in 0..2 {
-                            acc[r][p][c] = s.mul_add_e_f32s(x, w[p][c], acc[r][p][c]);
+                            acc[r][p][c] = s.mul_add_e_f32s(x, weights[p][c], acc[r][p][c]);
                         }
                     }
                 }
@@ -133,9 +141,8 @@ impl Matmul<'_> {
                 for (p, acc) in acc.iter().enumerate() {
                     let y = &mut self.y[(row + r) * stride_y + (panel + p) * PANEL..][..PANEL];
                     let y = S::as_mut_simd_f32s(y).0;
-                    for c in 0..2 {
-                        let at = 2 * pair + c;
-                        y[at] = if self.add { s.add_f32s(y[at], acc[c]) } else { acc[c] };
+                    for (y, &sum) in y[2 * pair..].iter_mut().zip(acc) {
+                        *y = if self.add { s.add_f32s(*y, sum) } else { sum };
                     }
                 }
             }

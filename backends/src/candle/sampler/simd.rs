@@ -45,26 +45,27 @@ impl std::ops::DerefMut for Aligned {
     }
 }
 
-/// The registers that cover one virtual vector of [`LANES`] floats; the first [`regs`] are used.
-pub(super) type Wide<S> = [<S as Simd>::f32s; LANES];
-
-/// Machine registers per virtual vector.
+/// Machine registers per virtual vector of [`LANES`] floats.
 #[inline(always)]
 pub(super) const fn regs<S: Simd>() -> usize {
     LANES / S::F32_LANES
 }
 
-/// Sum over the virtual lanes, by one fixed tree.
+/// Sum over the virtual lanes by halving: 8 and 8, 4 and 4, 2 and 2, 1 and 1. AVX2 and AVX-512 give the same bits.
 #[inline(always)]
-pub(super) fn fold_sum<S: Simd>(acc: &Wide<S>) -> f32 {
-    let mut lanes = [0.0; LANES];
-    S::as_mut_simd_f32s(&mut lanes).0.copy_from_slice(&acc[..regs::<S>()]);
-    fold(lanes)
+pub(super) fn fold<S: Simd>(s: S, lanes: &[f32; LANES]) -> f32 {
+    let x = S::as_simd_f32s(lanes).0;
+    match S::F32_LANES {
+        16 => s.reduce_sum_f32s(x[0]),
+        8 => s.reduce_sum_f32s(s.add_f32s(x[0], x[1])),
+        4 => s.reduce_sum_f32s(s.add_f32s(s.add_f32s(x[0], x[2]), s.add_f32s(x[1], x[3]))),
+        _ => fold_scalar(*lanes),
+    }
 }
 
-/// As [`fold_sum`], of plain floats.
+/// As [`fold`], lane by lane.
 #[inline(always)]
-pub(super) fn fold(mut lanes: [f32; LANES]) -> f32 {
+pub(super) fn fold_scalar(mut lanes: [f32; LANES]) -> f32 {
     for half in [8, 4, 2, 1] {
         for i in 0..half {
             lanes[i] += lanes[i + half];
@@ -76,14 +77,17 @@ pub(super) fn fold(mut lanes: [f32; LANES]) -> f32 {
 /// Sum of squares; the length is a multiple of [`LANES`].
 #[inline(always)]
 pub(super) fn square_sum<S: Simd>(s: S, x: &[f32]) -> f32 {
-    let mut acc = [s.splat_f32s(0.0); LANES];
-    for chunk in x.as_chunks::<LANES>().0 {
-        let chunk = S::as_simd_f32s(chunk).0;
-        for i in 0..regs::<S>() {
-            acc[i] = s.mul_add_e_f32s(chunk[i], chunk[i], acc[i]);
+    let mut lanes = [0.0; LANES];
+    let chunks = x.as_chunks::<LANES>().0;
+    for part in 0..regs::<S>() {
+        let mut acc = s.splat_f32s(0.0);
+        for chunk in chunks {
+            let x = S::as_simd_f32s(chunk).0[part];
+            acc = s.mul_add_e_f32s(x, x, acc);
         }
+        S::as_mut_simd_f32s(&mut lanes).0[part] = acc;
     }
-    fold_sum::<S>(&acc)
+    fold(s, &lanes)
 }
 
 /// Where [`exp`] stops: just above the smallest normal number, e^-87.3.
@@ -91,7 +95,7 @@ const EXP_LOW: f32 = -87.0;
 
 /// e^x within 2 ulp for -87 <= x <= 88, clamped beyond. NaN stays NaN, so that broken weights are noticed.
 ///
-/// Range reduction to |r| <= ln 2 / 2 and the degree-5 polynomial of Cephes `expf` (S. Moshier).
+/// Range reduction to |r| <= ln 2 / 2 and the degree-5 polynomial of Cephes `expf` (S. Moshier), its second coefficient rounded to 1/2.
 #[inline(always)]
 pub(super) fn exp<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let (low, high) = (s.splat_f32s(EXP_LOW), s.splat_f32s(88.0));
@@ -104,7 +108,7 @@ pub(super) fn exp<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let r = s.mul_add_e_f32s(n, s.splat_f32s(-0.693_359_4), x);
     let r = s.mul_add_e_f32s(n, s.splat_f32s(2.121_944_4e-4), r);
     let mut p = s.splat_f32s(1.987_569_1e-4);
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = s.mul_add_e_f32s(p, r, s.splat_f32s(c));
     }
     let p = s.mul_add_e_f32s(p, s.mul_f32s(r, r), s.add_f32s(r, s.splat_f32s(1.0)));
@@ -130,19 +134,13 @@ impl WithSimd for RmsNorm<'_> {
         let stride = self.weight.len();
         let weight = S::as_simd_f32s(self.weight).0;
         for (x, out) in self.x.chunks_exact(stride).zip(self.out.chunks_exact_mut(stride)) {
-            let scale = s.splat_f32s(rms_scale(s, x, self.width, self.eps));
+            let scale = s.splat_f32s(1.0 / (square_sum(s, x) / self.width as f32 + self.eps).sqrt());
             let x = S::as_simd_f32s(x).0;
             for ((out, &x), &w) in S::as_mut_simd_f32s(out).0.iter_mut().zip(x).zip(weight) {
                 *out = s.mul_f32s(s.mul_f32s(x, scale), w);
             }
         }
     }
-}
-
-/// `1 / sqrt(mean(x^2) + eps)` over the `width` real floats of a padded row.
-#[inline(always)]
-pub(super) fn rms_scale<S: Simd>(s: S, x: &[f32], width: usize, eps: f32) -> f32 {
-    1.0 / (square_sum(s, x) / width as f32 + eps).sqrt()
 }
 
 /// `out = gate / (1 + e^-gate) * up` for rows that hold all gates, then all ups.
@@ -173,7 +171,7 @@ impl WithSimd for SwiGlu<'_> {
     }
 }
 
-/// `x = e^((x - max) / temperature)` in place, exactly 0 below e^-87; the length is a multiple of [`LANES`].
+/// `x = e^((x - max) / temperature)` in place, exactly 0 below e^-87; the length is a multiple of [`LANES`]. Returns the sum.
 pub(super) struct Softmax<'a> {
     pub(super) x: &'a mut [f32],
     pub(super) max: f32,
@@ -181,16 +179,21 @@ pub(super) struct Softmax<'a> {
 }
 
 impl WithSimd for Softmax<'_> {
-    type Output = ();
+    type Output = f64;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
+    fn with_simd<S: Simd>(self, s: S) -> f64 {
         let (max, temperature) = (s.splat_f32s(self.max), s.splat_f32s(self.temperature));
         let (low, zero) = (s.splat_f32s(EXP_LOW), s.splat_f32s(0.0));
-        for x in S::as_mut_simd_f32s(self.x).0 {
-            let z = s.div_f32s(s.sub_f32s(*x, max), temperature);
-            *x = s.select_f32s(s.less_than_f32s(z, low), zero, exp(s, z));
+        let mut sum = 0.0;
+        for chunk in self.x.as_chunks_mut::<LANES>().0 {
+            for x in S::as_mut_simd_f32s(chunk).0 {
+                let z = s.div_f32s(s.sub_f32s(*x, max), temperature);
+                *x = s.select_f32s(s.less_than_f32s(z, low), zero, exp(s, z));
+            }
+            sum += f64::from(fold(s, chunk));
         }
+        sum
     }
 }
 
@@ -227,28 +230,43 @@ mod tests {
     }
 
     #[test]
-    fn instruction_sets_agree_on_sums() {
-        let x: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin()).collect();
-        let mut fast = vec![0.0; 64];
-        let weight = vec![1.0; 64];
-        pulp::Arch::new().dispatch(RmsNorm {
-            x: &x,
-            weight: &weight,
-            width: 64,
-            eps: 1e-6,
-            out: &mut fast,
-        });
-        let mut lanes = [0.0f32; LANES];
-        for (i, x) in x.iter().enumerate() {
-            lanes[i % LANES] = if cfg!(target_arch = "x86_64") {
-                x.mul_add(*x, lanes[i % LANES])
-            } else {
-                0.0
-            };
-        }
-        if cfg!(target_arch = "x86_64") && std::is_x86_feature_detected!("fma") {
-            let scale = 1.0 / (fold(lanes) / 64.0 + 1e-6).sqrt();
-            assert!(x.iter().zip(fast).all(|(x, got)| got == x * scale));
+    #[cfg(target_arch = "x86_64")]
+    fn instruction_sets_agree() {
+        let x: Vec<f32> = (0..96).map(|i| (i as f32 * 0.37).sin()).collect();
+        let weight = vec![1.5; 48];
+        let norm = |out: &mut [f32], go: &dyn Fn(RmsNorm<'_>)| {
+            go(RmsNorm {
+                x: &x,
+                weight: &weight,
+                width: 45,
+                eps: 1e-6,
+                out,
+            });
+            go(RmsNorm {
+                x: &x,
+                weight: &weight,
+                width: 48,
+                eps: 1e-6,
+                out: &mut out[48..],
+            });
+        };
+        let (mut wide, mut narrow) = (vec![0.0; 144], vec![0.0; 144]);
+        if let (Some(v3), Some(v4)) = (pulp::x86::V3::try_new(), pulp::x86::V4::try_new()) {
+            norm(&mut wide, &|op| Simd::vectorize(v4, op));
+            norm(&mut narrow, &|op| Simd::vectorize(v3, op));
+            assert_eq!(wide, narrow);
+            fn exp(x: &mut [f32]) -> Softmax<'_> {
+                Softmax {
+                    x,
+                    max: 1.5,
+                    temperature: 0.3,
+                }
+            }
+            assert_eq!(
+                Simd::vectorize(v4, exp(&mut wide)),
+                Simd::vectorize(v3, exp(&mut narrow))
+            );
+            assert_eq!(wide, narrow);
         }
     }
 
