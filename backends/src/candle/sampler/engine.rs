@@ -296,3 +296,98 @@ fn consult(request: &mut Request<'_>, mask: &mut [u64], window: usize, vocab: us
         stuck.then_some(Stop::Stuck)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Geometry;
+    use super::*;
+    use pulp::Arch;
+    use rao_tree::{Completion, PolicyExt};
+
+    fn weights() -> Arc<SamplerWeights> {
+        let (vocab, hidden, head_dim) = (50, 24, 22);
+        let g = Geometry {
+            vocab,
+            hidden,
+            layers: 2,
+            heads: 6,
+            kv_heads: 2,
+            head_dim,
+            ff: 37,
+            rope_theta: 1e4,
+            rms_eps: 1e-6,
+            tied: true,
+            max_positions: 64,
+        };
+        let source = |name: &str| {
+            let shape = match name.split('.').rev().nth(1).unwrap_or_default() {
+                "embed_tokens" => vec![vocab, hidden],
+                "q_proj" => vec![6 * head_dim, hidden],
+                "k_proj" | "v_proj" => vec![2 * head_dim, hidden],
+                "o_proj" => vec![hidden, 6 * head_dim],
+                "gate_proj" | "up_proj" => vec![37, hidden],
+                "down_proj" => vec![hidden, 37],
+                "q_norm" | "k_norm" => vec![head_dim],
+                _ => vec![hidden],
+            };
+            let salt = name.bytes().map(usize::from).sum::<usize>();
+            let floats =
+                (0..shape.iter().product()).map(|i: usize| ((i * 7919 + salt * 31) % 1013) as f32 / 1700.0 - 0.3);
+            let floats = floats.collect();
+            Ok((shape, floats))
+        };
+        SamplerWeights::pack_with(&g, source).expect("complete weights")
+    }
+
+    /// Greedy tokens and log-probabilities of eleven nodes, which exercises several row counts.
+    fn sample(arch: Arch) -> (Vec<u32>, Vec<f32>) {
+        let options = SamplerOptions {
+            window: 64,
+            cache_bytes: 1 << 20,
+            chunk_rows: 50,
+        };
+        let mut sampler = Sampler::new(weights(), WeightsVersion(0), options);
+        sampler.forward.force(arch);
+        let prompts: Vec<Vec<Token>> = (0..11)
+            .map(|n| (0..1 + n * 3).map(|i| Token((i * 7 + n) % 50)).collect())
+            .collect();
+        let (mut tokens, mut logprobs) = (vec![Token(0); 11 * 8], vec![0.0; 11 * 8]);
+        let buffers = tokens.chunks_mut(8).zip(logprobs.chunks_mut(8));
+        let request = |(n, (prompt, (tokens, logprobs)))| Request {
+            sequence: SequenceId(n),
+            prompt,
+            seed: n,
+            temperature: 0.0,
+            constraint: None,
+            completion: Completion::new(tokens, logprobs, &mut [], 0).expect("buffers fit"),
+            stop: None,
+        };
+        let prompts = prompts.iter().map(Vec::as_slice);
+        let mut batch: Vec<Request<'_>> = (0..).zip(prompts.zip(buffers)).map(request).collect();
+        sampler.sample_all(&mut batch).expect("finite logits");
+        drop(batch);
+        (tokens.iter().map(|token| token.0).collect(), logprobs)
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn instruction_sets_agree() {
+        let (tokens, logprobs) = sample(Arch::Scalar);
+        let wide: Vec<Arch> = [
+            pulp::x86::V3::try_new().map(Arch::V3),
+            pulp::x86::V4::try_new().map(Arch::V4),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let wide: Vec<_> = wide.into_iter().map(sample).collect();
+        for (other, found) in &wide {
+            assert_eq!(&tokens, other);
+            assert!(logprobs.iter().zip(found).all(|(a, b)| (a - b).abs() < 1e-5));
+        }
+        assert!(
+            wide.windows(2).all(|pair| pair[0] == pair[1]),
+            "AVX2 and AVX-512 differ"
+        );
+    }
+}

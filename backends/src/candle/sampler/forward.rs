@@ -57,6 +57,11 @@ impl Forward {
         self.arch
     }
 
+    #[cfg(test)]
+    pub(super) fn force(&mut self, arch: Arch) {
+        self.arch = arch;
+    }
+
     /// Runs `rows` (at most the chunk size given at construction), leaving in `rows` those that draw, in order.
     /// Keys and values of all of them are in the cache afterwards.
     pub(super) fn run(&mut self, weights: &SamplerWeights, cache: &mut Cache, rows: &mut Vec<Row>) {

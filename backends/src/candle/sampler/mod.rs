@@ -10,14 +10,16 @@
 //! chunks, and whether keys and values were cached, recomputed or evicted in between. Therefore every number is computed by
 //! an expression whose order depends on its own row alone: a projection adds over the inner dimension in order with one
 //! accumulator per output, attention walks the positions in order, sums over lanes use sixteen virtual lanes
-//! and one fixed tree on every machine. A general matrix library is not used here for that reason: it picks its blocking, and
+//! and one fixed tree. A general matrix library is not used here for that reason: it picks its blocking, and
 //! with it the order of the sum, by the number of rows.
-//! Machines with fused multiply-add agree with each other; one without may differ in the last bits.
+//! AVX2 and AVX-512 give the same bits; machines of another kind may differ in the last ones.
 //!
 //! # Layout
 //! Weights lie in panels of 32 outputs, `[panel][depth][32]`, so that a step streams them once. Keys lie transposed in
 //! blocks of 16 positions, so that one vector instruction serves 16 positions; values lie by position. Attention
 //! reads the blocks where they are: nothing is gathered.
+
+#![forbid(unsafe_code)]
 
 mod attention;
 mod cache;
