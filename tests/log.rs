@@ -32,12 +32,24 @@ fn groups<P: Policy<Error: Send + Sync + 'static>>(
     settings: &Settings,
 ) -> Vec<Vec<Rollout>> {
     let config = Config::default();
-    let options = AgentOptions { depth_max: 8, slots: config.agent.slots, shuffle_slots: true };
+    let options = AgentOptions {
+        depth_max: 8,
+        slots: config.agent.slots,
+        shuffle_slots: true,
+    };
     let tasks: Vec<_> = select(&benchmark.train, Difficulty::Easy, 20).collect();
     let mut jobs = (0..tasks.len() * 4).map(|index| {
         let (task, seed) = (tasks[index / 4], rao_trainer::seed::derive(1, &[index as u64]));
         let root = Agent::root(&benchmark.world, task, options, seed);
-        (index, Job { root, task: task.id.clone(), seed, limits: config.limits.at_depth(8) })
+        (
+            index,
+            Job {
+                root,
+                task: task.id.clone(),
+                seed,
+                limits: config.limits.at_depth(8),
+            },
+        )
     });
     let mut rollouts = Worker::new(policy).rollout(|| jobs.next(), settings).unwrap();
     rollouts.sort_by_key(|rollout| rollout.job);
@@ -68,11 +80,17 @@ fn credit_from_the_log_equals_the_trainers_bit_for_bit() {
     let groups = groups(&benchmark, teacher(config.warmstart.teacher), &settings(16));
     let reread: Vec<Vec<Rollout>> = groups.iter().map(|group| group.iter().map(reread).collect()).collect();
     for lambda in [0.0, 0.4] {
-        let estimator = rao_tree::credit::Estimator { lambda, ..config.rao.estimator };
+        let estimator = rao_tree::credit::Estimator {
+            lambda,
+            ..config.rao.estimator
+        };
         let used = assign(&estimator, &groups).unwrap();
         assert_eq!(used, assign(&estimator, &reread).unwrap());
         let weights = used.iter().flatten().flat_map(|tree| &tree.nodes);
-        assert!(weights.filter(|credit| credit.weighted != 0.0).count() > 20, "the batch teaches something");
+        assert!(
+            weights.filter(|credit| credit.weighted != 0.0).count() > 20,
+            "the batch teaches something"
+        );
     }
     for (tree, copy) in groups.iter().flatten().zip(reread.iter().flatten()) {
         assert_eq!(tree.critical_path(), copy.critical_path());

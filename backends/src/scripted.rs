@@ -20,7 +20,11 @@ pub struct Scripted<F> {
 impl<F: FnMut(&Request<'_>, &mut SplitMix64) -> Vec<Token>> Scripted<F> {
     /// A policy over a vocabulary of `vocab` tokens. `plan` gets the request and its own source of randomness, seeded by the request.
     pub fn new(vocab: usize, plan: F) -> Self {
-        Self { vocab, plan, words: vec![0; Mask::words(vocab)] }
+        Self {
+            vocab,
+            plan,
+            words: vec![0; Mask::words(vocab)],
+        }
     }
 
     fn act(&mut self, request: &mut Request<'_>) -> Stop {
@@ -41,7 +45,10 @@ impl<F: FnMut(&Request<'_>, &mut SplitMix64) -> Vec<Token>> Scripted<F> {
             if count == 0 {
                 return Stop::Stuck;
             }
-            let meant = plan.get(request.completion.len()).copied().filter(|&token| mask.allows(token));
+            let meant = plan
+                .get(request.completion.len())
+                .copied()
+                .filter(|&token| mask.allows(token));
             let token = match meant {
                 Some(token) => token,
                 None => allowed.clone().nth(rng.random_range(0..count)).unwrap_or_default(),

@@ -5,8 +5,8 @@ use crate::environments::textcraft::vocabulary::VOCAB;
 use crate::rollout::{InProcess, Transcript};
 use rao_backends::candle::sampler::{Geometry, PackError, SamplerOptions, SamplerWeights};
 use rao_backends::candle::{
-    Action, AdamWConfig, BatchError, ConfigError, Device, Learner, ModelConfig, PackedBatch, Qwen3, TrainError, Weights,
-    WeightsError,
+    Action, AdamWConfig, BatchError, ConfigError, Device, Learner, ModelConfig, PackedBatch, Qwen3, TrainError,
+    Weights, WeightsError,
 };
 use rao_tree::{Mask, WeightsVersion};
 use std::path::Path;
@@ -109,7 +109,10 @@ impl Trainee {
             clip_norm: rao.grad_clip,
             ..AdamWConfig::default()
         };
-        Ok(Self { learner: Learner::new(Qwen3::new(weights), adamw)?, version: WeightsVersion(0) })
+        Ok(Self {
+            learner: Learner::new(Qwen3::new(weights), adamw)?,
+            version: WeightsVersion(0),
+        })
     }
 
     /// One update of the weights.
@@ -132,7 +135,10 @@ impl Trainee {
             tokens.clear();
             tokens.extend(transcript.tokens.iter().map(|token| token.0));
             actions.clear();
-            let drawn = transcript.action_positions().zip(&transcript.logprobs).zip(transcript.masks.chunks(words));
+            let drawn = transcript
+                .action_positions()
+                .zip(&transcript.logprobs)
+                .zip(transcript.masks.chunks(words));
             actions.extend(drawn.map(|((position, &logprob), mask)| Action {
                 index: position as usize,
                 behaviour_logprob: logprob,
@@ -156,7 +162,11 @@ impl Trainee {
             threads => threads,
         };
         let weights = self.pack()?;
-        let options = SamplerOptions { window: WINDOW, cache_bytes: CACHE_BYTES, ..SamplerOptions::default() };
+        let options = SamplerOptions {
+            window: WINDOW,
+            cache_bytes: CACHE_BYTES,
+            ..SamplerOptions::default()
+        };
         let samplers = (0..threads).map(|_| Sampler::new(Arc::clone(&weights), self.version, options));
         Ok(InProcess::new(samplers.collect()))
     }
@@ -176,7 +186,10 @@ impl Trainee {
     fn pack(&self) -> Result<Arc<SamplerWeights>, BackendError> {
         let weights = self.learner.model.weights();
         let geometry = Geometry::from(weights.config());
-        let tensors = weights.iter().map(|(name, var)| (name.to_owned(), var.as_tensor().clone())).collect();
+        let tensors = weights
+            .iter()
+            .map(|(name, var)| (name.to_owned(), var.as_tensor().clone()))
+            .collect();
         Ok(SamplerWeights::pack(&geometry, &tensors)?)
     }
 }

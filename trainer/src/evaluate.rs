@@ -74,7 +74,10 @@ pub struct Arm {
 /// The tasks of one difficulty that an evaluation takes: all of them, or the first `limit`.
 pub fn select(tasks: &[Task], difficulty: Difficulty, limit: usize) -> impl Iterator<Item = &Task> {
     let limit = if limit == 0 { usize::MAX } else { limit };
-    tasks.iter().filter(move |task| task.difficulty == difficulty).take(limit)
+    tasks
+        .iter()
+        .filter(move |task| task.difficulty == difficulty)
+        .take(limit)
 }
 
 /// How many trees [`evaluate`] rolls out.
@@ -113,7 +116,11 @@ pub async fn evaluate(
             }
             score.greedy = solved;
             score.nodes = mean(&rollouts, |rollout| rollout.tree.nodes().len() as f64);
-            score.nodes_max = rollouts.iter().map(|rollout| rollout.tree.nodes().len()).max().unwrap_or(0);
+            score.nodes_max = rollouts
+                .iter()
+                .map(|rollout| rollout.tree.nodes().len())
+                .max()
+                .unwrap_or(0);
             score.tokens = mean(&rollouts, |rollout| rollout.tokens() as f64);
             score.critical_path = mean(&rollouts, |rollout| rollout.critical_path() as f64);
             score.seconds = started.elapsed().as_secs_f64() / rollouts.len().max(1) as f64;
@@ -137,7 +144,11 @@ pub fn settings(eval: &Eval, temperature: f32, progress: &Arc<Progress>) -> Sett
 }
 
 fn jobs(benchmark: &Benchmark, tasks: &[&Task], eval: &Eval, slots: u32, arm: Arm, mode: u64) -> Vec<Job<Agent>> {
-    let options = AgentOptions { depth_max: arm.depth, slots, shuffle_slots: false };
+    let options = AgentOptions {
+        depth_max: arm.depth,
+        slots,
+        shuffle_slots: false,
+    };
     let job = |(index, task): (usize, &&Task)| {
         let seed = crate::seed::derive(arm.seed, &[mode, index as u64]);
         Job {
@@ -160,5 +171,9 @@ fn limit(eval: &Eval, difficulty: Difficulty) -> usize {
 }
 
 fn mean(rollouts: &[Rollout], of: impl Fn(&Rollout) -> f64) -> f64 {
-    if rollouts.is_empty() { 0.0 } else { rollouts.iter().map(of).sum::<f64>() / rollouts.len() as f64 }
+    if rollouts.is_empty() {
+        0.0
+    } else {
+        rollouts.iter().map(of).sum::<f64>() / rollouts.len() as f64
+    }
 }

@@ -100,7 +100,10 @@ impl RunDir {
         if path.join("config.toml").is_file() {
             Ok(Self(path.to_owned()))
         } else {
-            Err(RunError::NotARun { path: path.to_owned(), missing: "config.toml" })
+            Err(RunError::NotARun {
+                path: path.to_owned(),
+                missing: "config.toml",
+            })
         }
     }
 

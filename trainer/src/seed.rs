@@ -6,7 +6,8 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 /// The seed of something that is named by a path of numbers below `seed`.
 #[must_use]
 pub fn derive(seed: u64, path: &[u64]) -> u64 {
-    path.iter().fold(SplitMix64::seed_from_u64(seed).next_u64(), |seed, &step| {
-        SplitMix64::seed_from_u64(seed ^ step.wrapping_mul(0x9e37_79b9_7f4a_7c15)).next_u64()
-    })
+    path.iter()
+        .fold(SplitMix64::seed_from_u64(seed).next_u64(), |seed, &step| {
+            SplitMix64::seed_from_u64(seed ^ step.wrapping_mul(0x9e37_79b9_7f4a_7c15)).next_u64()
+        })
 }

@@ -38,7 +38,16 @@ pub fn arm(name: &str, scores: &Scores) -> String {
 
 fn rows(out: &mut String, arm: &str, scores: &Scores) {
     for difficulty in Difficulty::ALL {
-        let Score { tasks, greedy, t1, nodes, nodes_max, tokens, critical_path, seconds } = scores.of(difficulty);
+        let Score {
+            tasks,
+            greedy,
+            t1,
+            nodes,
+            nodes_max,
+            tokens,
+            critical_path,
+            seconds,
+        } = scores.of(difficulty);
         if *tasks == 0 {
             continue;
         }

@@ -1,9 +1,9 @@
 //! An event log as a tree that people can read.
 
 use crate::environments::textcraft::vocabulary;
+use crate::rollout::VecArena;
 use rao_proto::{Event, FrameError, Frames, NodeId};
 use rao_tree::{NodeStatus, Token, Tree, TreeError};
-use crate::rollout::VecArena;
 use std::fmt::Write;
 
 /// A log that does not describe a tree.
@@ -43,7 +43,10 @@ pub fn render(log: &[u8], nodes_max: usize) -> Result<String, TraceError> {
         tree.apply(&event)?;
         match event {
             Event::Spawn { node, parent, task, .. } => {
-                lines.push(Line { task: task.to_owned(), ..Line::default() });
+                lines.push(Line {
+                    task: task.to_owned(),
+                    ..Line::default()
+                });
                 if let Some(parent) = parent.and_then(|parent| lines.get_mut(parent.index())) {
                     parent.children.push(node);
                 }
@@ -78,7 +81,9 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
             break;
         }
         drawn += 1;
-        let (Some(node), Some(line)) = (tree.node(id), lines.get(id.index())) else { continue };
+        let (Some(node), Some(line)) = (tree.node(id), lines.get(id.index())) else {
+            continue;
+        };
         let branch = match (id == NodeId::ROOT, last) {
             (true, _) => "",
             (false, true) => "└─ ",
@@ -90,7 +95,11 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
             Some(status) => format!("✗ {status:?}"),
             None => "… unfinished".to_owned(),
         };
-        let refused = if line.refused > 0 { format!(" ({} refused)", line.refused) } else { String::new() };
+        let refused = if line.refused > 0 {
+            format!(" ({} refused)", line.refused)
+        } else {
+            String::new()
+        };
         let context = vocabulary::render(line.context.iter().copied());
         let _ = writeln!(out, "{indent}{branch}{} {ended}{refused}   {context}", line.task);
         let below = match (id == NodeId::ROOT, last) {

@@ -24,14 +24,28 @@ fn settings() -> Settings {
 
 fn roll(benchmark: &Benchmark, difficulty: Difficulty, depth_max: u8) -> Vec<Rollout> {
     let config = Config::default();
-    let options = AgentOptions { depth_max, slots: config.agent.slots, shuffle_slots: true };
+    let options = AgentOptions {
+        depth_max,
+        slots: config.agent.slots,
+        shuffle_slots: true,
+    };
     let tasks = select(&benchmark.train, difficulty, 400);
     let mut jobs = tasks.enumerate().map(|(index, task)| {
         let seed = rao_trainer::seed::derive(7, &[index as u64]);
         let root = Agent::root(&benchmark.world, task, options, seed);
-        (index, Job { root, task: task.id.clone(), seed, limits: config.limits.at_depth(depth_max) })
+        (
+            index,
+            Job {
+                root,
+                task: task.id.clone(),
+                seed,
+                limits: config.limits.at_depth(depth_max),
+            },
+        )
     });
-    Worker::new(teacher(config.warmstart.teacher)).rollout(|| jobs.next(), &settings()).unwrap()
+    Worker::new(teacher(config.warmstart.teacher))
+        .rollout(|| jobs.next(), &settings())
+        .unwrap()
 }
 
 fn success(rollouts: &[Rollout]) -> f32 {
@@ -44,12 +58,22 @@ fn the_teacher_knows_the_motif_and_little_else() {
     let easy = roll(&benchmark, Difficulty::Easy, 8);
     let medium = roll(&benchmark, Difficulty::Medium, 8);
     let flat = roll(&benchmark, Difficulty::Easy, 0);
-    println!("easy {} medium {} flat {}", success(&easy), success(&medium), success(&flat));
+    println!(
+        "easy {} medium {} flat {}",
+        success(&easy),
+        success(&medium),
+        success(&flat)
+    );
     let nodes = easy.iter().map(|rollout| rollout.tree.nodes().len()).sum::<usize>() as f32 / easy.len() as f32;
     println!("nodes {nodes}");
     for tree in easy.iter().take(3) {
         for (node, transcript) in tree.tree.nodes().iter().zip(&tree.transcripts) {
-            println!("{} {:?} {}", node.depth.0, node.status, rao_trainer::environments::textcraft::vocabulary::render(transcript.tokens.iter().copied()));
+            println!(
+                "{} {:?} {}",
+                node.depth.0,
+                node.status,
+                rao_trainer::environments::textcraft::vocabulary::render(transcript.tokens.iter().copied())
+            );
         }
     }
     assert!((0.2..0.8).contains(&success(&easy)));

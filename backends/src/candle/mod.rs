@@ -18,8 +18,8 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
-pub use candle_core::Device;
 pub use batch::{Action, BatchError, PackedBatch};
+pub use candle_core::Device;
 pub use config::{ConfigError, ModelConfig};
 pub use learner::Learner;
 pub use loss::{Objective, StepReport};

@@ -235,10 +235,7 @@ impl Weights {
     pub fn copy(&self) -> Result<Self, WeightsError> {
         let mut vars = self.vars.iter();
         Self::build(&self.config, |_, _| {
-            // `build` asks once per tensor, in the same order.
-            let var = vars
-                .next()
-                .map_or_else(|| unreachable!("as many tensors as before"), |var| var);
+            let var = vars.next().expect("`build` asks once per tensor, in the same order");
             Ok(Var::from_tensor(&var.as_detached_tensor())?)
         })
     }

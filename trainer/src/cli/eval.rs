@@ -1,6 +1,6 @@
 //! `rao eval`.
 
-use super::rollout::{Arm, load};
+use super::policy::{Arm, load};
 use anyhow::bail;
 use rao_trainer::environments::textcraft::Difficulty;
 use rao_trainer::rollout::Progress;
@@ -24,7 +24,12 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Arm::Recursive)]
     arm: Arm,
     /// Difficulties, separated by commas: easy, medium, hard, extreme.
-    #[arg(long, value_delimiter = ',', value_name = "DIFFICULTY", default_value = "easy,medium,hard,extreme")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "DIFFICULTY",
+        default_value = "easy,medium,hard,extreme"
+    )]
     tasks: Vec<String>,
     /// Tasks per difficulty; 0 takes all there are. Default: as the run was evaluated.
     #[arg(long, value_name = "N")]

@@ -1,20 +1,23 @@
 //! The command line: parses, calls the library, prints for people (or, with `--json`, for programs).
 
+#[cfg(feature = "candle")]
 mod eval;
+#[cfg(feature = "candle")]
+mod policy;
+#[cfg(feature = "candle")]
 mod rollout;
+mod trace;
+#[cfg(feature = "candle")]
 mod train;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
-use rao_trainer::rollout::Progress;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Trains one policy to solve tasks by delegating to new instances of itself.
 #[derive(Parser)]
 #[command(name = "rao", version, about, long_about = None, after_help = "\
 Begin with:  rao train                              warm start, RAO, flat twin, evaluation: minutes on two cores
-then:        rao rollout --policy runs/train-001 --task textcraft_synth.val.1
+then:        rao rollout --policy runs/train-001 --task medium
 and:         rao eval --policy runs/train-001 --tasks hard,extreme")]
 struct Args {
     #[command(subcommand)]
@@ -24,18 +27,29 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Train a policy from scratch and evaluate it; without arguments, the quickstart.
+    #[cfg(feature = "candle")]
     Train(train::Args),
-    /// Evaluate the policies of a run on held-out tasks.
+    /// Evaluate a policy of a run on held-out tasks.
+    #[cfg(feature = "candle")]
     Eval(eval::Args),
     /// Roll one task out and print the tree.
+    #[cfg(feature = "candle")]
     Rollout(rollout::Args),
     /// Print the tree of an event log that `rao rollout --trace` wrote.
-    Trace(rollout::TraceArgs),
+    Trace(trace::Args),
+    /// (this binary was built without the feature `candle`)
+    #[cfg(not(feature = "candle"))]
+    #[command(aliases = ["eval", "rollout"])]
+    Train {
+        /// Ignored.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// Runs the command and says what went wrong, with its causes, on standard error.
 pub fn main() -> ExitCode {
-    match run(Args::parse()) {
+    match run(Args::parse().command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("rao: {error:#}");
@@ -44,7 +58,22 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> anyhow::Result<ExitCode> {
+#[cfg(not(feature = "candle"))]
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Trace(args) => trace::run(&args),
+        Command::Train { .. } => {
+            anyhow::bail!("built without `candle`, which trains and samples: cargo build --release --features candle")
+        }
+    }
+}
+
+#[cfg(feature = "candle")]
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    use anyhow::Context;
+    use rao_trainer::rollout::Progress;
+    use std::sync::Arc;
+
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("rao-async")
@@ -54,11 +83,11 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     let progress = Arc::new(Progress::default());
     runtime.spawn(stop_on_interrupt(Arc::clone(&progress)));
     let code = runtime.block_on(async {
-        match args.command {
+        match command {
             Command::Train(args) => train::run(args, &progress).await,
             Command::Eval(args) => eval::run(args, &progress).await,
             Command::Rollout(args) => rollout::run(args, &progress).await,
-            Command::Trace(args) => rollout::trace(&args),
+            Command::Trace(args) => trace::run(&args),
         }
     });
     runtime.shutdown_background();
@@ -66,7 +95,8 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The first Ctrl-C finishes what must be finished; the second stops at once.
-async fn stop_on_interrupt(progress: Arc<Progress>) {
+#[cfg(feature = "candle")]
+async fn stop_on_interrupt(progress: std::sync::Arc<rao_trainer::rollout::Progress>) {
     while tokio::signal::ctrl_c().await.is_ok() {
         if progress.is_stopped() {
             std::process::exit(130);

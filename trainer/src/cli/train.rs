@@ -4,7 +4,7 @@ use anyhow::Context;
 use rao_trainer::config::Config;
 use rao_trainer::rollout::Progress;
 use rao_trainer::run::RunDir;
-use rao_trainer::train::{Outcome, quickstart};
+use rao_trainer::train::{Outcome, prepare, quickstart};
 use rao_trainer::{environments, table};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +43,7 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         return Ok(ExitCode::SUCCESS);
     }
     let benchmark = environments::benchmark(&config.world)?;
+    prepare(&config, &benchmark)?;
     let run = RunDir::create(args.run.as_deref(), &config)?;
     let outcome = quickstart(&config, &benchmark, &run, progress)
         .await
@@ -60,7 +61,10 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
             );
         }
         Outcome::Interrupted => {
-            eprintln!("rao: interrupted; the policies trained so far are in {}", run.path().display());
+            eprintln!(
+                "rao: interrupted; the policies trained so far are in {}",
+                run.path().display()
+            );
             return Ok(ExitCode::from(130));
         }
     }

@@ -30,7 +30,10 @@ pub enum BenchmarkError {
 pub fn benchmark(world: &World) -> Result<Benchmark, BenchmarkError> {
     match world.source.as_str() {
         "official" => Ok(official::embedded()?),
-        "generated" => Ok(generator::generate(&generator::Spec { seed: world.seed, ..generator::Spec::default() })?),
+        "generated" => Ok(generator::generate(&generator::Spec {
+            seed: world.seed,
+            ..generator::Spec::default()
+        })?),
         path if Path::new(path).is_dir() => Ok(official::load(Path::new(path))?),
         other => Err(BenchmarkError::UnknownSource(other.to_owned())),
     }

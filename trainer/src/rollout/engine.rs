@@ -22,7 +22,9 @@ pub struct InProcess<P> {
 impl<P: Policy> InProcess<P> {
     /// An engine over these policies.
     pub fn new(policies: Vec<P>) -> Self {
-        Self { workers: policies.into_iter().map(Worker::new).collect() }
+        Self {
+            workers: policies.into_iter().map(Worker::new).collect(),
+        }
     }
 
     /// The policies, for publishing new weights between rollouts.

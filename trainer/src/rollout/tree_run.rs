@@ -94,9 +94,25 @@ pub(super) struct TreeRun<E> {
 }
 
 impl<E: Environment> TreeRun<E> {
-    pub(super) fn open(job: usize, spec: super::Job<E>, tag: u64, weights: WeightsVersion, settings: &Settings) -> Self {
-        let mut log = Log { bytes: settings.keep_log.then(Vec::new), error: None };
-        let driver = Driver::open(VecArena::default(), spec.limits, &spec.task, spec.seed, weights, &mut log);
+    pub(super) fn open(
+        job: usize,
+        spec: super::Job<E>,
+        tag: u64,
+        weights: WeightsVersion,
+        settings: &Settings,
+    ) -> Self {
+        let mut log = Log {
+            bytes: settings.keep_log.then(Vec::new),
+            error: None,
+        };
+        let driver = Driver::open(
+            VecArena::default(),
+            spec.limits,
+            &spec.task,
+            spec.seed,
+            weights,
+            &mut log,
+        );
         Self {
             job,
             seed: spec.seed,
@@ -220,7 +236,11 @@ impl<E: Environment> TreeRun<E> {
         let made = match parent {
             None => Ok(self.root.take()),
             Some(id) => match self.seats.get_mut(id.index()).and_then(Option::as_mut) {
-                Some(seat) => seat.environment.child(index).map(Some).map_err(|error| error.to_string()),
+                Some(seat) => seat
+                    .environment
+                    .child(index)
+                    .map(Some)
+                    .map_err(|error| error.to_string()),
                 None => Ok(None),
             },
         };
@@ -245,7 +265,10 @@ impl<E: Environment> TreeRun<E> {
         }
         let tokens = seen.tokens().to_vec();
         self.driver.handle_prompt(node, &seen, at_us, &mut self.log)?;
-        let transcript = Transcript { tokens, ..Transcript::default() };
+        let transcript = Transcript {
+            tokens,
+            ..Transcript::default()
+        };
         let seat = Seat {
             environment,
             transcript,
@@ -263,7 +286,9 @@ impl<E: Environment> TreeRun<E> {
 
     fn line_up(&mut self, node: NodeId, room: usize, words: usize) {
         let steps = self.driver.tree().node(node).map_or(0, |entry| entry.steps);
-        let Some(mut seat) = self.seats.get_mut(node.index()).and_then(Option::take) else { return };
+        let Some(mut seat) = self.seats.get_mut(node.index()).and_then(Option::take) else {
+            return;
+        };
         if seat.tokens.len() < room {
             seat.tokens.resize(room, Token(0));
             seat.logprobs.resize(room, 0.0);
@@ -293,12 +318,23 @@ impl<E: Environment> TreeRun<E> {
         };
         let goes_on = self.driver.handle_action(node, action, at_us, &mut self.log)?;
         let start = seat.transcript.tokens.len() as u32;
-        let Seat { transcript, tokens, logprobs, masks, .. } = seat.as_mut();
+        let Seat {
+            transcript,
+            tokens,
+            logprobs,
+            masks,
+            ..
+        } = seat.as_mut();
         transcript.tokens.extend_from_slice(&tokens[..drawn]);
         if settings.keep_transcripts && drawn > 0 {
-            transcript.actions.push(Span { start, len: drawn as u32 });
+            transcript.actions.push(Span {
+                start,
+                len: drawn as u32,
+            });
             transcript.logprobs.extend_from_slice(&logprobs[..drawn]);
-            transcript.masks.extend_from_slice(&masks[..drawn * Mask::words(settings.vocab)]);
+            transcript
+                .masks
+                .extend_from_slice(&masks[..drawn * Mask::words(settings.vocab)]);
         }
         if !goes_on {
             self.put_back(node, seat, settings);
@@ -310,7 +346,8 @@ impl<E: Environment> TreeRun<E> {
             Ok(outcome) => {
                 seat.transcript.tokens.extend_from_slice(seen.tokens());
                 let value = seat.environment.answer();
-                self.driver.handle_outcome(node, outcome, &seen, value, at_us, &mut self.log)?;
+                self.driver
+                    .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log)?;
             }
             Err(error) => {
                 let error = error.to_string();
@@ -337,13 +374,20 @@ impl<E: Environment> TreeRun<E> {
                         value: self.values.get(&child).map_or(&[], Vec::as_slice),
                     }
                 }
-                None => Answer::Ended { status: NodeStatus::Invalid, success: Success::ZERO, value: &[] },
+                None => Answer::Ended {
+                    status: NodeStatus::Invalid,
+                    success: Success::ZERO,
+                    value: &[],
+                },
             });
         }
         let at_us = self.started.elapsed().as_micros() as u64;
         let room = self.scratch.len().saturating_sub(seat.transcript.tokens.len());
         let mut seen = Observation::new(&mut self.scratch[..room]);
-        let resumed = seat.environment.resume(&answers, &mut seen).map_err(|error| error.to_string());
+        let resumed = seat
+            .environment
+            .resume(&answers, &mut seen)
+            .map_err(|error| error.to_string());
         drop(answers);
         for index in 0..launches {
             if let Some(Launch::Ended(child)) = self.driver.launch(node, index) {
@@ -354,7 +398,8 @@ impl<E: Environment> TreeRun<E> {
             Ok(outcome) => {
                 seat.transcript.tokens.extend_from_slice(seen.tokens());
                 let value = seat.environment.answer();
-                self.driver.handle_outcome(node, outcome, &seen, value, at_us, &mut self.log)?;
+                self.driver
+                    .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log)?;
             }
             Err(error) => self.broke(node, error)?,
         }
@@ -381,9 +426,15 @@ impl<E: Environment> TreeRun<E> {
             self.values.insert(node, value.to_vec());
         }
         self.forgotten.push(sequence(self.tag, node));
-        settings.progress.nodes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        settings
+            .progress
+            .nodes
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let tokens = seat.transcript.tokens.len() as u64;
-        settings.progress.tokens.fetch_add(tokens, std::sync::atomic::Ordering::Relaxed);
+        settings
+            .progress
+            .tokens
+            .fetch_add(tokens, std::sync::atomic::Ordering::Relaxed);
         if settings.keep_transcripts {
             if self.transcripts.len() <= node.index() {
                 self.transcripts.resize_with(node.index() + 1, Transcript::default);
@@ -403,7 +454,8 @@ impl<E: Environment> TreeRun<E> {
             }
         }
         if settings.keep_transcripts {
-            self.transcripts.resize_with(self.driver.tree().nodes().len(), Transcript::default);
+            self.transcripts
+                .resize_with(self.driver.tree().nodes().len(), Transcript::default);
         }
     }
 

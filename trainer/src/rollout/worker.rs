@@ -78,7 +78,9 @@ impl<P: Policy> Worker<P> {
                 shares.push(tree.drawing());
                 tree.requests(settings.temperature, words, &mut batch);
             }
-            self.policy.sample(&mut batch).map_err(|error| RolloutError::Policy(Box::new(error)))?;
+            self.policy
+                .sample(&mut batch)
+                .map_err(|error| RolloutError::Policy(Box::new(error)))?;
             results.clear();
             results.extend(batch.iter().map(|request| (request.completion.len(), request.stop)));
             drop(batch);

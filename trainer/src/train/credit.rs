@@ -35,16 +35,19 @@ pub fn assign(estimator: &Estimator, groups: &[Vec<Rollout>]) -> Result<Vec<Vec<
         group_counts.push(counts);
         credits.push((trees, group_credits));
     }
-    let weighed = credits.into_iter().zip(&group_counts).map(|((trees, mut credits), counts)| {
-        let counts = match estimator.depth_weights {
-            DepthWeights::Group => counts,
-            DepthWeights::Batch | DepthWeights::Off => &batch_counts,
-        };
-        for (tree, credit) in trees.iter().zip(&mut credits) {
-            estimator.weigh(tree, counts, &mut credit.nodes)?;
-        }
-        Ok(credits)
-    });
+    let weighed = credits
+        .into_iter()
+        .zip(&group_counts)
+        .map(|((trees, mut credits), counts)| {
+            let counts = match estimator.depth_weights {
+                DepthWeights::Group => counts,
+                DepthWeights::Batch | DepthWeights::Off => &batch_counts,
+            };
+            for (tree, credit) in trees.iter().zip(&mut credits) {
+                estimator.weigh(tree, counts, &mut credit.nodes)?;
+            }
+            Ok(credits)
+        });
     weighed.collect()
 }
 
@@ -60,8 +63,11 @@ fn group_credit(estimator: &Estimator, trees: &[Vec<Member>]) -> Result<Vec<Tree
         estimator.rewards(tree, &mut children, &mut reward)?;
         rewards.push(reward);
     }
-    let roots: Vec<Option<f32>> =
-        trees.iter().zip(&rewards).map(|(tree, rewards)| Estimator::root(tree, rewards)).collect();
+    let roots: Vec<Option<f32>> = trees
+        .iter()
+        .zip(&rewards)
+        .map(|(tree, rewards)| Estimator::root(tree, rewards))
+        .collect();
     let mut baselines = vec![0.0; trees.len()];
     let valid = estimator.baselines(&roots, &mut baselines)?;
     let mut credits = Vec::with_capacity(trees.len());

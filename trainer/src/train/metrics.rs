@@ -92,7 +92,11 @@ impl StepMetrics {
         let share = |count: usize, of: usize| if of == 0 { 0.0 } else { count as f64 / of as f64 };
         let succeeded = |node: &&Node| node.success.value() > 0.0;
         let mean = |of: fn(&StepReport) -> f64| {
-            if reports.is_empty() { 0.0 } else { reports.iter().map(of).sum::<f64>() / reports.len() as f64 }
+            if reports.is_empty() {
+                0.0
+            } else {
+                reports.iter().map(of).sum::<f64>() / reports.len() as f64
+            }
         };
         let sampled: u64 = trees().map(Rollout::sampled).sum();
         let path: u64 = trees().map(Rollout::critical_path).sum();
@@ -106,7 +110,10 @@ impl StepMetrics {
             nodes_per_tree: share(nodes().count(), trees().count()),
             delegation: share(nodes().filter(|node| node.children > 0).count(), nodes().count()),
             critical_path: share(path as usize, sampled as usize),
-            groups_skipped: credits.iter().filter(|group| group.iter().all(|tree| !tree.teaches)).count(),
+            groups_skipped: credits
+                .iter()
+                .filter(|group| group.iter().all(|tree| !tree.teaches))
+                .count(),
             faults: trees().map(|rollout| rollout.faults.len()).sum(),
             ratio: mean(|report| report.ratio),
             logprob_delta: mean(|report| report.logprob_delta),

@@ -5,7 +5,7 @@ use super::metrics::{Metrics, StepMetrics};
 use super::schedule::learning_rate;
 use super::{TrainError, tasks::TaskOrder};
 use crate::backend::{Objective, Sequence, Trainee};
-use crate::config::{Config, Rao};
+use crate::config::{self, Config, Rao};
 use crate::display::Phase;
 use crate::environments::textcraft::agent::{Agent, AgentOptions};
 use crate::environments::textcraft::vocabulary::VOCAB;
@@ -66,11 +66,18 @@ pub async fn optimize(
 ) -> Result<Spent, TrainError> {
     let started = Instant::now();
     let rao = &config.rao;
-    let objective = match rao.objective.as_str() {
-        "reinforce" => Objective::Reinforce,
-        _ => Objective::Cispo { clip_low: 0.0, clip_high: rao.ratio_clip },
+    let objective = match rao.objective {
+        config::Objective::Reinforce => Objective::Reinforce,
+        config::Objective::Cispo => Objective::Cispo {
+            clip_low: 0.0,
+            clip_high: rao.ratio_clip,
+        },
     };
-    let options = AgentOptions { depth_max: arm.depth, slots: config.agent.slots, shuffle_slots: true };
+    let options = AgentOptions {
+        depth_max: arm.depth,
+        slots: config.agent.slots,
+        shuffle_slots: true,
+    };
     let limits = config.limits.at_depth(arm.depth);
     let settings = Settings {
         temperature: rao.temperature,
@@ -100,7 +107,12 @@ pub async fn optimize(
             for _ in 0..rao.trees {
                 let seed = crate::seed::derive(arm.seed, &[2, spent.steps as u64, jobs.len() as u64]);
                 let root = Agent::root(&benchmark.world, task, options, seed);
-                jobs.push(Job { root, task: task.id.clone(), seed, limits });
+                jobs.push(Job {
+                    root,
+                    task: task.id.clone(),
+                    seed,
+                    limits,
+                });
             }
         }
         let mut rollouts = engine.rollout(jobs, &settings).await?.into_iter();
@@ -157,7 +169,10 @@ fn update(
         }
         for (transcript, credit) in rollout.transcripts.iter().zip(&credit.nodes) {
             if !transcript.actions.is_empty() {
-                sequences.push(Sequence { transcript, weight: credit.weighted });
+                sequences.push(Sequence {
+                    transcript,
+                    weight: credit.weighted,
+                });
             }
         }
     }

@@ -33,14 +33,9 @@ pub async fn quickstart(
     progress: &Arc<Progress>,
 ) -> Result<Outcome, TrainError> {
     let started = Instant::now();
+    let (mut base, tasks) = prepare(config, benchmark)?;
     let mut metrics = Metrics::create(&run.path().join("metrics.jsonl"))?;
-    let difficulty = config.rao.difficulty.parse().unwrap_or(Difficulty::Medium);
-    let tasks: Vec<&Task> = benchmark.train.iter().filter(|task| task.difficulty == difficulty).collect();
-    if tasks.is_empty() && config.rao.steps > 0 {
-        return Err(TrainError::NoTasks { difficulty });
-    }
 
-    let mut base = Trainee::new(&config.model, &config.rao, config.seed)?;
     let phase = Phase::begin("warm start", config.warmstart.steps as u64);
     warm_start(&mut base, benchmark, config, &mut metrics, &phase, progress)?;
     phase.end("cloned the teacher");
@@ -56,7 +51,10 @@ pub async fn quickstart(
         seed: crate::seed::derive(config.seed, &[1]),
     };
     let spent = optimize(&mut recursive, benchmark, arm, config, &mut metrics, &phase, progress).await?;
-    phase.end(&format!("{} steps, {} environment tokens, {:.0} s", spent.steps, spent.tokens, spent.seconds));
+    phase.end(&format!(
+        "{} steps, {} environment tokens, {:.0} s",
+        spent.steps, spent.tokens, spent.seconds
+    ));
     recursive.save(&run.policy("recursive"))?;
 
     let mut flat = None;
@@ -71,7 +69,10 @@ pub async fn quickstart(
             seed: crate::seed::derive(config.seed, &[2]),
         };
         let spent = optimize(&mut twin, benchmark, arm, config, &mut metrics, &phase, progress).await?;
-        phase.end(&format!("{} steps, {} environment tokens, {:.0} s", spent.steps, spent.tokens, spent.seconds));
+        phase.end(&format!(
+            "{} steps, {} environment tokens, {:.0} s",
+            spent.steps, spent.tokens, spent.seconds
+        ));
         twin.save(&run.policy("flat"))?;
         flat = Some(twin);
     }
@@ -80,7 +81,15 @@ pub async fn quickstart(
         return Ok(Outcome::Interrupted);
     }
 
-    let recursive = judge(&recursive, benchmark, config, config.eval.limits.depth, "eval: RAO", progress).await?;
+    let recursive = judge(
+        &recursive,
+        benchmark,
+        config,
+        config.eval.limits.depth,
+        "eval: RAO",
+        progress,
+    )
+    .await?;
     let flat = match flat {
         Some(twin) => Some(judge(&twin, benchmark, config, 0, "eval: flat", progress).await?),
         None => None,
@@ -89,9 +98,39 @@ pub async fn quickstart(
         return Ok(Outcome::Interrupted);
     }
     let total_seconds = started.elapsed().as_secs_f64();
-    let summary = Summary { recursive, flat, train_seconds, total_seconds, seed: config.seed };
+    let summary = Summary {
+        recursive,
+        flat,
+        train_seconds,
+        total_seconds,
+        seed: config.seed,
+    };
     run.write_summary(&summary)?;
     Ok(Outcome::Finished(Box::new(summary)))
+}
+
+/// Everything that can be refused before there is a run directory: the model's shape, and whether there is anything to train on.
+/// Returns the untrained policy and the root tasks.
+///
+/// # Errors
+/// [`TrainError`].
+pub fn prepare<'a>(config: &Config, benchmark: &'a Benchmark) -> Result<(Trainee, Vec<&'a Task>), TrainError> {
+    let of = |difficulty| {
+        benchmark
+            .train
+            .iter()
+            .filter(move |task: &&Task| task.difficulty == difficulty)
+    };
+    let difficulty = config.rao.difficulty;
+    for needed in [Difficulty::Easy, difficulty] {
+        if of(needed).next().is_none() {
+            return Err(TrainError::NoTasks { difficulty: needed });
+        }
+    }
+    Ok((
+        Trainee::new(&config.model, &config.rao, config.seed)?,
+        of(difficulty).collect(),
+    ))
 }
 
 /// Evaluates one policy, with a bar that counts trees.
@@ -108,7 +147,10 @@ pub async fn judge(
 ) -> Result<Scores, TrainError> {
     let mut engine = policy.engine(config.threads)?;
     let phase = Phase::begin(name, evaluate::trees(benchmark, &config.eval) as u64);
-    let arm = evaluate::Arm { depth, seed: crate::seed::derive(config.seed, &[3]) };
+    let arm = evaluate::Arm {
+        depth,
+        seed: crate::seed::derive(config.seed, &[3]),
+    };
     let before = (progress.trees(), progress.nodes());
     let work = evaluate(&mut engine, benchmark, &config.eval, config.agent.slots, arm, progress);
     tokio::pin!(work);

@@ -9,7 +9,11 @@ use crate::config::Rao;
 pub fn learning_rate(rao: &Rao, step: f64) -> f64 {
     let warm = ((step + 1.0) / rao.lr_warmup.max(1) as f64).min(1.0);
     let (from, last) = (rao.lr_decay_from as f64, rao.steps.saturating_sub(1) as f64);
-    let fall = if step > from && last > from { ((step - from) / (last - from)).min(1.0) } else { 0.0 };
+    let fall = if step > from && last > from {
+        ((step - from) / (last - from)).min(1.0)
+    } else {
+        0.0
+    };
     warm * (rao.lr + (rao.lr_final - rao.lr) * fall)
 }
 

@@ -20,7 +20,11 @@ impl<'a> TaskOrder<'a> {
     #[must_use]
     pub fn new(tasks: Vec<&'a Task>, seed: u64) -> Self {
         assert!(!tasks.is_empty(), "an order needs a task");
-        Self { next: tasks.len(), tasks, random: Xoshiro256PlusPlus::seed_from_u64(seed) }
+        Self {
+            next: tasks.len(),
+            tasks,
+            random: Xoshiro256PlusPlus::seed_from_u64(seed),
+        }
     }
 
     /// The next task.

@@ -43,9 +43,16 @@ pub fn warm_start(
         }
         let batch: Vec<Sequence<'_>> = (0..warm.nodes)
             .filter_map(|_| lessons.choose(&mut random))
-            .map(|transcript| Sequence { transcript, weight: 1.0 })
+            .map(|transcript| Sequence {
+                transcript,
+                weight: 1.0,
+            })
             .collect();
-        let lr = if 5 * step < 3 * warm.steps { warm.lr } else { 0.3 * warm.lr };
+        let lr = if 5 * step < 3 * warm.steps {
+            warm.lr
+        } else {
+            0.3 * warm.lr
+        };
         let report = trainee.update(&batch, Objective::Reinforce, 1.0, lr)?;
         metrics.write(&serde_json::json!({ "phase": "warmstart", "step": step, "lr": lr, "loss": report.loss, "grad_norm": report.grad_norm }))?;
         phase.set(step as u64 + 1, &format!("cross-entropy {:.3}", report.loss));
@@ -61,9 +68,15 @@ fn lessons(
     progress: &Arc<Progress>,
 ) -> Result<Vec<Transcript>, TrainError> {
     let warm = &config.warmstart;
-    let easy: Vec<&Task> = benchmark.train.iter().filter(|task| task.difficulty == Difficulty::Easy).collect();
+    let easy: Vec<&Task> = benchmark
+        .train
+        .iter()
+        .filter(|task| task.difficulty == Difficulty::Easy)
+        .collect();
     if easy.is_empty() {
-        return Err(TrainError::NoTasks { difficulty: Difficulty::Easy });
+        return Err(TrainError::NoTasks {
+            difficulty: Difficulty::Easy,
+        });
     }
     let mut order = TaskOrder::new(easy, crate::seed::derive(seed, &[2]));
     let mut random = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(seed, &[3]));
@@ -76,12 +89,24 @@ fn lessons(
             } else {
                 DEPTHS[random.random_range(0..DEPTHS.len())]
             };
-            let options = AgentOptions { depth_max: depth, slots: config.agent.slots, shuffle_slots: true };
+            let options = AgentOptions {
+                depth_max: depth,
+                slots: config.agent.slots,
+                shuffle_slots: true,
+            };
             let task = order.next_task();
             let seed = crate::seed::derive(seed, &[4, index as u64]);
             let root = Agent::root(&benchmark.world, task, options, seed);
             index += 1;
-            (index - 1, Job { root, task: task.id.clone(), seed, limits: config.limits.at_depth(depth) })
+            (
+                index - 1,
+                Job {
+                    root,
+                    task: task.id.clone(),
+                    seed,
+                    limits: config.limits.at_depth(depth),
+                },
+            )
         })
     };
     let settings = Settings {
@@ -95,5 +120,7 @@ fn lessons(
     };
     let rollouts = Worker::new(teacher(warm.teacher)).rollout(next, &settings)?;
     let transcripts = rollouts.into_iter().flat_map(|rollout| rollout.transcripts);
-    Ok(transcripts.filter(|transcript| !transcript.actions.is_empty()).collect())
+    Ok(transcripts
+        .filter(|transcript| !transcript.actions.is_empty())
+        .collect())
 }

@@ -7,9 +7,7 @@ use super::world::{ItemId, World};
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
-use rao_tree::{
-    Answer, Constraint, Environment, Mask, Next, NodeStatus, Observation, Outcome, Success, Token,
-};
+use rao_tree::{Answer, Constraint, Environment, Mask, Next, NodeStatus, Observation, Outcome, Success, Token};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How an agent is set up; the same for every node of a tree.
@@ -78,7 +76,15 @@ impl Agent {
         let mut workshop = Workshop::new(Arc::clone(world), task);
         let actor = workshop.actor(None, task.target, task.count);
         let workshop = Arc::new(Mutex::new(workshop));
-        Self::seated(workshop, Arc::clone(world), options, actor, (task.target, task.count), 0, seed)
+        Self::seated(
+            workshop,
+            Arc::clone(world),
+            options,
+            actor,
+            (task.target, task.count),
+            0,
+            seed,
+        )
     }
 
     fn seated(
@@ -94,7 +100,11 @@ impl Agent {
         if options.shuffle_slots {
             naming.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
         }
-        let seen = vec![Seen { item: goal, missing: count, delivered: false }];
+        let seen = vec![Seen {
+            item: goal,
+            missing: count,
+            delivered: false,
+        }];
         Self {
             workshop,
             world,
@@ -131,8 +141,12 @@ impl Agent {
     }
 
     fn position(&self, token: Token) -> Option<usize> {
-        let Some(Word::Slot(slot)) = Word::parse(token) else { return None };
-        self.naming[..self.seen.len()].iter().position(|&name| u32::from(name) == slot)
+        let Some(Word::Slot(slot)) = Word::parse(token) else {
+            return None;
+        };
+        self.naming[..self.seen.len()]
+            .iter()
+            .position(|&name| u32::from(name) == slot)
     }
 
     /// A child may be asked for this item: it was shown as missing and nobody has delivered it since.
@@ -188,7 +202,11 @@ impl Agent {
                 Some(place) => place,
                 None if missing == 0 || self.seen.len() >= self.naming.len() => continue,
                 None => {
-                    self.seen.push(Seen { item: ingredient, missing, delivered: false });
+                    self.seen.push(Seen {
+                        item: ingredient,
+                        missing,
+                        delivered: false,
+                    });
                     self.seen.len() - 1
                 }
             };
@@ -206,7 +224,9 @@ impl Agent {
     fn craft(&mut self, position: usize) -> bool {
         let Seen { item, missing, .. } = self.seen[position];
         let wanted = if position == 0 { self.count } else { missing };
-        let Some(yields) = self.world.recipe(item).map(|recipe| recipe.yields) else { return false };
+        let Some(yields) = self.world.recipe(item).map(|recipe| recipe.yields) else {
+            return false;
+        };
         let total = wanted.div_ceil(yields).saturating_mul(yields);
         let actor = self.actor;
         total > 0 && self.workshop().craft(actor, item, total).is_ok()
@@ -253,7 +273,10 @@ impl Environment for Agent {
     }
 
     fn child(&mut self, index: u8) -> Result<Self, AgentError> {
-        let position = *self.launched.get(usize::from(index)).ok_or(AgentError::NoSuchLaunch(index))?;
+        let position = *self
+            .launched
+            .get(usize::from(index))
+            .ok_or(AgentError::NoSuchLaunch(index))?;
         let Seen { item, missing, .. } = self.seen[position];
         let actor = self.workshop().actor(Some(self.actor), item, missing);
         self.children += 1;
@@ -295,7 +318,10 @@ impl Constraint for Agent {
         if completion.last().and_then(|&token| Word::parse(token)) == Some(Word::Go) {
             return Next::Complete;
         }
-        match (completion.first().and_then(|&token| Word::parse(token)), completion.len()) {
+        match (
+            completion.first().and_then(|&token| Word::parse(token)),
+            completion.len(),
+        ) {
             (None, 0) => {
                 for word in [Word::Info, Word::Craft, Word::Finish] {
                     mask.allow(word.token());
@@ -310,7 +336,8 @@ impl Constraint for Agent {
                 Next::Draw
             }
             (Some(Word::Spawn), drawn) if drawn % 2 == 1 && drawn < 2 * SPAWN_MAX => {
-                all.filter(spawnable).for_each(|position| mask.allow(self.slot(position).token()));
+                all.filter(spawnable)
+                    .for_each(|position| mask.allow(self.slot(position).token()));
                 Next::Draw
             }
             (Some(Word::Spawn), drawn) if drawn < 2 * SPAWN_MAX => {

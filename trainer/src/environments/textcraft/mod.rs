@@ -9,8 +9,8 @@
 //!
 //! Architecture invariant: nothing here knows tokens, policies or trees of agents; nothing recurses on the call stack.
 
-mod builder;
 pub mod agent;
+mod builder;
 pub mod generator;
 pub mod official;
 pub mod plan;

@@ -1,12 +1,14 @@
 //! What is asked for: [`Task`], its [`Difficulty`], and the [`Benchmark`] of a world with its training and held-out tasks.
 
 use super::world::{ItemId, World};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 /// How hard a task is, by the tier of its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Difficulty {
     /// Tiers 2 and 3.
     Easy,

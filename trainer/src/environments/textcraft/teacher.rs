@@ -117,7 +117,12 @@ impl Reading {
 
     fn item(&mut self, slot: u32) -> &mut Item {
         let place = self.items.iter().position(|item| item.slot == slot).unwrap_or_else(|| {
-            self.items.push(Item { slot, state: State::Wanted, listed: None, base: false });
+            self.items.push(Item {
+                slot,
+                state: State::Wanted,
+                listed: None,
+                base: false,
+            });
             self.items.len() - 1
         });
         &mut self.items[place]
@@ -134,19 +139,27 @@ impl Reading {
         }
         if root.is_some_and(|item| item.state == State::Failed) {
             let surrender = rng.random_bool(flaws.surrender);
-            return if surrender { vec![Word::Finish.token()] } else { ask(self.goal) };
+            return if surrender {
+                vec![Word::Finish.token()]
+            } else {
+                ask(self.goal)
+            };
         }
         // Down to the first item that is not known yet or has nothing left to be obtained. Recipes are acyclic and each level is
         // deeper, so this ends; the bound is for contexts that are not.
         let mut making = self.goal;
         for _ in 0..self.items.len() {
-            let Some(listed) = self.find(making).and_then(|item| item.listed.as_ref()) else { return ask(making) };
+            let Some(listed) = self.find(making).and_then(|item| item.listed.as_ref()) else {
+                return ask(making);
+            };
             let cared_for = |slot: &u32| {
                 let chance = crate::seed::derive(node, &[u64::from(*slot)]) as f64 / u64::MAX as f64;
                 chance < flaws.diligence
             };
             let open = |slot: &u32| {
-                self.find(*slot).is_some_and(|item| item.state == State::Wanted && !item.base) && cared_for(slot)
+                self.find(*slot)
+                    .is_some_and(|item| item.state == State::Wanted && !item.base)
+                    && cared_for(slot)
             };
             let open: Vec<u32> = listed.iter().copied().filter(open).collect();
             let Some(&first) = open.first() else { break };

@@ -74,7 +74,12 @@ impl Word {
         match self {
             Self::Slot(slot) => Token(FIRST_SLOT + slot.min(SLOTS - 1)),
             Self::Amount(amount) => Token(FIRST_AMOUNT + amount.min(AMOUNT_MAX)),
-            plain => Token(PLAIN.iter().find(|(word, ..)| *word == plain).map_or(0, |&(_, id, _)| id)),
+            plain => Token(
+                PLAIN
+                    .iter()
+                    .find(|(word, ..)| *word == plain)
+                    .map_or(0, |&(_, id, _)| id),
+            ),
         }
     }
 
@@ -95,7 +100,12 @@ impl std::fmt::Display for Word {
         match self {
             Self::Slot(slot) => write!(f, "S{slot}"),
             Self::Amount(amount) => write!(f, "#{amount}"),
-            plain => f.write_str(PLAIN.iter().find(|(word, ..)| word == plain).map_or("?", |&(.., name)| name)),
+            plain => f.write_str(
+                PLAIN
+                    .iter()
+                    .find(|(word, ..)| word == plain)
+                    .map_or("?", |&(.., name)| name),
+            ),
         }
     }
 }
@@ -103,7 +113,9 @@ impl std::fmt::Display for Word {
 /// The words of a token sequence, for people.
 #[must_use]
 pub fn render(tokens: impl IntoIterator<Item = Token>) -> String {
-    let words = tokens.into_iter().map(|token| Word::parse(token).map_or_else(|| "?".into(), |word| word.to_string()));
+    let words = tokens
+        .into_iter()
+        .map(|token| Word::parse(token).map_or_else(|| "?".into(), |word| word.to_string()));
     words.collect::<Vec<_>>().join(" ")
 }
 

@@ -1,0 +1,128 @@
+//! The command `rao` as a person uses it: a run from end to end, and what it says when something is wrong.
+#![cfg(feature = "candle")]
+
+use rao_trainer::run::Summary;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn rao(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rao"))
+        .current_dir(directory)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn refused(directory: &Path, arguments: &[&str]) -> String {
+    let output = rao(directory, arguments);
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// A run that is short enough for a test and long enough to learn: the recipe of the quickstart with fewer steps.
+const SHORT: [&str; 11] = [
+    "train",
+    "--run",
+    "run",
+    "--set",
+    "rao.steps=14",
+    "--set",
+    "eval.hard=20",
+    "--set",
+    "eval.extreme=1",
+    "--set",
+    "seed=1",
+];
+
+#[test]
+fn a_run_learns_to_delegate_and_everything_it_leaves_reads_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let printed = stdout(&rao(here, &SHORT));
+    assert!(
+        printed.contains("recursive  hard") && printed.contains("flat       medium"),
+        "{printed}"
+    );
+
+    let run = here.join("run");
+    let summary = std::fs::read_to_string(run.join("summary.json")).unwrap();
+    let summary: Summary = serde_json::from_str(&summary).unwrap();
+    // A fifth of the quickstart's optimization: far above the 0 of base and flat twin, below what the whole run reaches.
+    assert!(summary.recursive.medium.greedy > 0.6, "{summary:?}");
+    assert!(summary.flat.as_ref().unwrap().medium.greedy < 0.15, "{summary:?}");
+    assert_eq!(summary.flat.unwrap().hard.greedy, 0.0);
+    let steps = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let steps: Vec<serde_json::Value> = steps.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(steps.iter().filter(|step| step["phase"] == "recursive").count(), 14);
+    let tokens = |phase: &str| {
+        let last = steps.iter().rfind(|step| step["phase"] == phase).unwrap();
+        last["tokens_total"].as_u64().unwrap()
+    };
+    assert!(
+        tokens("flat") >= tokens("recursive"),
+        "the flat twin gets as many environment tokens"
+    );
+
+    // The evaluation of the saved policy is that of the run, to the last digit but for the clock.
+    let scores = stdout(&rao(
+        here,
+        &["eval", "--policy", "run", "--tasks", "easy,medium", "--json"],
+    ));
+    let scores: rao_trainer::evaluate::Scores = serde_json::from_str(&scores).unwrap();
+    assert_eq!(scores.medium.greedy, summary.recursive.medium.greedy);
+    assert_eq!(scores.medium.t1, summary.recursive.medium.t1);
+    assert_eq!(scores.medium.tokens, summary.recursive.medium.tokens);
+
+    let shown = stdout(&rao(
+        here,
+        &[
+            "rollout",
+            "--policy",
+            "run",
+            "--task",
+            "textcraft_synth.val.1",
+            "--trace",
+            "t.rao",
+        ],
+    ));
+    assert!(shown.contains("m3_i5_13") && shown.contains("└─"), "{shown}");
+    let traced = stdout(&rao(here, &["trace", "t.rao"]));
+    assert!(shown.contains(traced.trim_end()), "the trace shows the same tree");
+
+    // Nothing is overwritten, and damaged files are named.
+    assert!(refused(here, &SHORT).contains("already exists"));
+    let weights = run.join("recursive/model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    let error = refused(here, &["eval", "--policy", "run"]);
+    assert!(error.contains("model.safetensors"), "{error}");
+    let trace = std::fs::read(here.join("t.rao")).unwrap();
+    std::fs::write(here.join("t.rao"), &trace[..trace.len() - 3]).unwrap();
+    let error = refused(here, &["trace", "t.rao"]);
+    assert!(error.contains("t.rao") && error.contains("offset"), "{error}");
+}
+
+#[test]
+fn what_is_refused_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    for (arguments, said) in [
+        (vec!["train", "--set", "rao.stepz=1"], "did you mean `rao.steps`"),
+        (vec!["train", "--set", "rao.trees=0"], "rao.trees"),
+        (vec!["train", "--set", "rao.trees=1"], "leave-one-out"),
+        (vec!["train", "--set", "world.source=nowhere"], "world.source"),
+        (vec!["train", "--set", "model.heads=3"], "model"),
+        (vec!["train", "--config", "absent.toml"], "absent.toml"),
+        (vec!["eval", "--policy", "absent"], "config.toml is missing"),
+        (vec!["trace", "absent.rao"], "absent.rao"),
+    ] {
+        let error = refused(here, &arguments);
+        assert!(error.contains(said), "{arguments:?}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(here).unwrap().count(), 0);
+}
