@@ -204,10 +204,10 @@ impl Default for Config {
     fn default() -> Self {
         let limits = TreeLimits {
             depth: 8,
-            nodes: 60,
+            nodes: 150,
             children: 64,
             steps: 16,
-            tokens: 1800,
+            tokens: 4500,
             context: 48,
             concurrent: 256,
             seconds: 60.0,

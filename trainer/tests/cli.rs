@@ -104,7 +104,7 @@ fn a_run_learns_to_delegate_and_everything_it_leaves_reads_back() {
     let trace = std::fs::read(here.join("t.rao")).unwrap();
     std::fs::write(here.join("t.rao"), &trace[..trace.len() - 3]).unwrap();
     let error = refused(here, &["trace", "t.rao"]);
-    assert!(error.contains("t.rao") && error.contains("offset"), "{error}");
+    assert!(error.contains("t.rao") && error.contains("at byte"), "{error}");
 }
 
 #[test]

@@ -52,10 +52,21 @@ pub fn main() -> ExitCode {
     match run(Args::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("rao: {error:#}");
+            eprintln!("rao: {}", describe(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes in one line; a cause that the message before it already quotes is not said twice.
+fn describe(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line = if line.is_empty() { cause } else { format!("{line}: {cause}") };
+        }
+    }
+    line
 }
 
 #[cfg(not(feature = "candle"))]
