@@ -90,9 +90,9 @@ const SHARDS_MAX: usize = 8;
 /// What all partial sums together may take, in numbers (512 MiB). Beyond it the threads work inside each operation.
 const SHARD_NUMBERS_MAX: usize = 1 << 27;
 /// What the intermediates of one part should take, in bytes.
-const PART_BYTES: usize = 1 << 20;
+const PART_BYTES: usize = 3 << 19;
 /// Bounds of the automatic part: fewer tokens waste the matrix kernels, more gain nothing.
-const PART_TOKENS: (usize, usize) = (128, 1024);
+const PART_TOKENS: (usize, usize) = (256, 1024);
 
 impl Qwen3 {
     /// Fused kernels when the weights lie in main memory, Candle's operations elsewhere.

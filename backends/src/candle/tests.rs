@@ -251,10 +251,19 @@ fn what_is_not_finite_is_refused_and_changes_nothing() {
     ));
     assert_eq!(learner.model.weights().to_vec().unwrap(), before);
     assert_eq!(learner.optim.steps(), 0);
-    let norm = learner.model.weights().get("model.norm.weight").unwrap();
-    norm.set(&(norm.as_tensor() * f64::NAN).unwrap()).unwrap();
+    let embedding = learner
+        .model
+        .weights()
+        .get("model.embed_tokens.weight")
+        .unwrap()
+        .clone();
+    let whole = embedding.as_detached_tensor().copy().unwrap();
+    embedding.set(&(&whole * f64::NAN).unwrap()).unwrap();
     let error = learner.update(&good, Objective::Reinforce, 1e-2).unwrap_err();
     assert!(error.to_string().contains("the loss is NaN"), "{error}");
+    // Nothing of it stays in the memory that is kept between calls.
+    embedding.set(&whole).unwrap();
+    learner.update(&good, Objective::Reinforce, 1e-2).unwrap();
 }
 
 /// Sequences whose second half repeats the first: what was seen must be found again by position.
