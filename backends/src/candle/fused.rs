@@ -8,7 +8,7 @@ use super::config::ModelConfig;
 use super::ops::head::{self, Choice, Choices, HeadGradient};
 use super::ops::linear::{self, Store};
 use super::ops::{Team, attention, rms_norm, rope, swiglu};
-use super::weights::{LayerParts, Parts};
+use super::parts::{LayerParts, Parts};
 
 /// What the way back needs of one block. `n` tokens, `m` rows after attention: in the last block only those that an action reads.
 #[derive(Debug, Default)]
