@@ -7,7 +7,8 @@ use super::config::ModelConfig;
 use super::ops::attention::{self, Padding};
 use super::ops::head::{self, Choices};
 use super::ops::{rms_norm, rope, swiglu};
-use super::weights::{LayerParts, Parts, Weights};
+use super::parts::{LayerParts, Parts};
+use super::weights::Weights;
 
 /// Log-probabilities `[actions]`, differentiable, and entropies `[actions]`, not.
 pub(crate) fn choices(weights: &Weights, micro: &Micro, choices: Choices<'_>) -> Result<(Tensor, Tensor)> {

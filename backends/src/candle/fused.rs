@@ -8,7 +8,7 @@ use super::config::ModelConfig;
 use super::ops::head::{self, Choice, Choices, HeadGradient};
 use super::ops::linear::{self, Store};
 use super::ops::{Team, attention, rms_norm, rope, swiglu};
-use super::weights::{LayerParts, Parts};
+use super::parts::{LayerParts, Parts};
 
 /// What the way back needs of one block. `n` tokens, `m` rows after attention: in the last block only those that an action reads.
 #[derive(Debug, Default)]
@@ -61,6 +61,7 @@ pub(crate) struct Workspace {
     slope_attended: Vec<f32>,
     slope_projections: Vec<f32>,
     logits: Vec<f32>,
+    scratch: Vec<f32>,
 }
 
 /// One model on some weights.
@@ -202,7 +203,16 @@ impl Fused<'_> {
         let middle = sized(&mut tape.middle, m * h);
         if last {
             let all = sized(&mut space.attended_all, n * q);
-            attention::forward(team, self.shape(), &micro.offsets, query_key, projections, all, kept);
+            attention::forward(
+                team,
+                self.shape(),
+                &micro.offsets,
+                query_key,
+                projections,
+                all,
+                kept,
+                &mut space.scratch,
+            );
             gather(&micro.rows, q, all, sized(&mut tape.attended, m * q));
             gather(&micro.rows, h, &tape.input, middle);
         } else {
@@ -215,6 +225,7 @@ impl Fused<'_> {
                 projections,
                 attended,
                 kept,
+                &mut space.scratch,
             );
             middle.copy_from_slice(&tape.input);
         }
@@ -324,6 +335,7 @@ impl Fused<'_> {
             kept,
             attended,
             projections,
+            &mut space.scratch,
         );
         let dw = [&mut *g.q_norm, &mut *g.k_norm];
         let angles = space.angles.rows();

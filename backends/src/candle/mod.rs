@@ -12,6 +12,7 @@ mod loss;
 mod model;
 mod ops;
 mod optim;
+mod parts;
 pub mod sampler;
 mod weights;
 

@@ -12,7 +12,8 @@ use super::fused::{Fused, Workspace};
 use super::loss::{Objective, Tally};
 use super::ops::Team;
 use super::ops::head::{Choice, Choices};
-use super::weights::{Parts, Weights};
+use super::parts::Parts;
+use super::weights::Weights;
 
 /// Why a step or an evaluation failed. The weights are as before.
 #[derive(Debug, thiserror::Error)]
@@ -89,10 +90,12 @@ pub struct Qwen3 {
 const SHARDS_MAX: usize = 8;
 /// What all partial sums together may take, in numbers (512 MiB). Beyond it the threads work inside each operation.
 const SHARD_NUMBERS_MAX: usize = 1 << 27;
+/// Smallest model whose single operations are worth sharing out: below it, waking a thread costs more than it saves.
+const TEAM_PARAMETERS: usize = 1 << 21;
 /// What the intermediates of one part should take, in bytes.
-const PART_BYTES: usize = 1 << 20;
+const PART_BYTES: usize = 3 << 19;
 /// Bounds of the automatic part: fewer tokens waste the matrix kernels, more gain nothing.
-const PART_TOKENS: (usize, usize) = (128, 1024);
+const PART_TOKENS: (usize, usize) = (256, 1024);
 
 impl Qwen3 {
     /// Fused kernels when the weights lie in main memory, Candle's operations elsewhere.
@@ -217,10 +220,15 @@ impl Qwen3 {
         }
     }
 
+    /// How the work is shared out: whole parts side by side (`true`), or every operation among all threads.
     fn fused<'a>(&'a self, weights: &'a Parts<&'a [f32]>, work_items: usize) -> (Fused<'a>, bool) {
         let threads = rayon::current_num_threads();
-        let outer = work_items >= threads && threads > 1;
-        let team = if outer { Team::SERIAL } else { Team { threads } };
+        let outer = threads > 1 && work_items >= threads;
+        let team = if outer || self.config().parameters() < TEAM_PARAMETERS {
+            Team::SERIAL
+        } else {
+            Team { threads }
+        };
         (
             Fused {
                 config: self.config(),
@@ -241,7 +249,10 @@ impl Qwen3 {
         let normaliser = batch.actions.len() as f64;
         let parameters = config.parameters();
         let shards = SHARDS_MAX.min(SHARD_NUMBERS_MAX / parameters).min(parts.len()).max(1);
-        let shards: Vec<&[Micro]> = parts.chunks(parts.len().div_ceil(shards).max(1)).collect();
+        let bound = |shard: usize| shard * parts.len() / shards;
+        let shards: Vec<&[Micro]> = (0..shards)
+            .map(|shard| &parts[bound(shard)..bound(shard + 1)])
+            .collect();
         let sums: Vec<(Tally, Vec<f32>)> = self.weights.with_slices(|weights| {
             let (fused, outer) = self.fused(&weights, shards.len());
             let run = |shard: &&[Micro]| {

@@ -165,6 +165,29 @@ fn an_update_is_the_same_for_every_way_to_cut_and_share_the_batch() {
 }
 
 #[test]
+fn threads_inside_the_operations_of_a_large_model_change_nothing_that_counts() {
+    // A vocabulary of several tiles makes it large; one part leaves the threads nothing else to share.
+    let config = ModelConfig {
+        max_position_embeddings: 300,
+        ..ModelConfig::tiny(20_000)
+    };
+    assert!(config.parameters() > 1 << 21);
+    let batch = batch(20_000, &[200, 31, 90], true);
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let model = model(&config, Kernels::Fused).with_micro_tokens(10_000);
+        pool.install(|| {
+            let gradients = flat(model.gradients(&batch, Objective::default()).unwrap().1);
+            (model.logprobs(&batch).unwrap(), gradients)
+        })
+    };
+    let ((logprobs, gradients), (expected_logprobs, expected)) = (run(2), run(1));
+    assert_close(&logprobs, &expected_logprobs, 1e-5);
+    assert_close(&gradients, &expected, 1e-5);
+    assert_eq!(run(2).1, gradients);
+}
+
+#[test]
 fn one_step_is_that_of_the_textbook() {
     let config = ModelConfig::tiny(40);
     let batch = batch(40, &[9, 30], false);
@@ -251,10 +274,19 @@ fn what_is_not_finite_is_refused_and_changes_nothing() {
     ));
     assert_eq!(learner.model.weights().to_vec().unwrap(), before);
     assert_eq!(learner.optim.steps(), 0);
-    let norm = learner.model.weights().get("model.norm.weight").unwrap();
-    norm.set(&(norm.as_tensor() * f64::NAN).unwrap()).unwrap();
+    let embedding = learner
+        .model
+        .weights()
+        .get("model.embed_tokens.weight")
+        .unwrap()
+        .clone();
+    let whole = embedding.as_detached_tensor().copy().unwrap();
+    embedding.set(&(&whole * f64::NAN).unwrap()).unwrap();
     let error = learner.update(&good, Objective::Reinforce, 1e-2).unwrap_err();
     assert!(error.to_string().contains("the loss is NaN"), "{error}");
+    // Nothing of it stays in the memory that is kept between calls.
+    embedding.set(&whole).unwrap();
+    learner.update(&good, Objective::Reinforce, 1e-2).unwrap();
 }
 
 /// Sequences whose second half repeats the first: what was seen must be found again by position.

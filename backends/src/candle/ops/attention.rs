@@ -64,6 +64,7 @@ pub(crate) fn kept(shape: Shape, offsets: &[usize]) -> usize {
 }
 
 /// `offsets [sequences + 1]` says where sequences begin; `y [n, query dim]`, `kept` as long as [`kept`] says.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn forward(
     team: Team,
     shape: Shape,
@@ -72,18 +73,15 @@ pub(crate) fn forward(
     projections: &[f32],
     y: &mut [f32],
     kept: &mut [f32],
+    scratch: &mut Vec<f32>,
 ) {
-    let mut tasks = Vec::with_capacity(offsets.len());
     let (mut qk, mut proj, mut y, mut kept) = (query_key, projections, y, kept);
-    for length in lengths(offsets) {
-        tasks.push((
-            length,
-            take(&mut qk, length * shape.query_key_width()),
-            take(&mut proj, length * shape.stride()),
-            take_mut(&mut y, length * shape.query_width()),
-            take_mut(&mut kept, shape.kept(length)),
-        ));
-    }
+    let tasks = lengths(offsets).map(|length| {
+        let qk = take(&mut qk, length * shape.query_key_width());
+        let proj = take(&mut proj, length * shape.stride());
+        let y = take_mut(&mut y, length * shape.query_width());
+        (length, qk, proj, y, take_mut(&mut kept, shape.kept(length)))
+    });
     let run = |scratch: &mut Vec<f32>, (length, qk, proj, y, kept): (_, _, _, _, _)| {
         if length <= SHORT {
             short::forward(shape, length, qk, proj, y, kept, scratch);
@@ -92,10 +90,11 @@ pub(crate) fn forward(
         }
     };
     if team.is_serial() {
-        let mut scratch = Vec::new();
-        tasks.into_iter().for_each(|task| run(&mut scratch, task));
+        // Zeros wherever padding is read before it is written: a NaN must not outlive the call it came from.
+        scratch.clear();
+        tasks.for_each(|task| run(scratch, task));
     } else {
-        tasks.into_par_iter().for_each_init(Vec::new, run);
+        tasks.collect::<Vec<_>>().into_par_iter().for_each_init(Vec::new, run);
     }
 }
 
@@ -110,19 +109,16 @@ pub(crate) fn backward(
     kept: &[f32],
     dy: &[f32],
     grad: &mut [f32],
+    scratch: &mut Vec<f32>,
 ) {
-    let mut tasks = Vec::with_capacity(offsets.len());
     let (mut qk, mut proj, mut dy, mut kept, mut grad) = (query_key, projections, dy, kept, grad);
-    for length in lengths(offsets) {
-        tasks.push((
-            length,
-            take(&mut qk, length * shape.query_key_width()),
-            take(&mut proj, length * shape.stride()),
-            take(&mut kept, shape.kept(length)),
-            take(&mut dy, length * shape.query_width()),
-            take_mut(&mut grad, length * shape.stride()),
-        ));
-    }
+    let tasks = lengths(offsets).map(|length| {
+        let qk = take(&mut qk, length * shape.query_key_width());
+        let proj = take(&mut proj, length * shape.stride());
+        let kept = take(&mut kept, shape.kept(length));
+        let dy = take(&mut dy, length * shape.query_width());
+        (length, qk, proj, kept, dy, take_mut(&mut grad, length * shape.stride()))
+    });
     let run = |scratch: &mut Vec<f32>, (length, qk, proj, kept, dy, grad): (_, _, _, _, _, _)| {
         if length <= SHORT {
             short::backward(shape, length, qk, proj, kept, dy, grad, scratch);
@@ -131,10 +127,11 @@ pub(crate) fn backward(
         }
     };
     if team.is_serial() {
-        let mut scratch = Vec::new();
-        tasks.into_iter().for_each(|task| run(&mut scratch, task));
+        // Zeros wherever padding is read before it is written: a NaN must not outlive the call it came from.
+        scratch.clear();
+        tasks.for_each(|task| run(scratch, task));
     } else {
-        tasks.into_par_iter().for_each_init(Vec::new, run);
+        tasks.collect::<Vec<_>>().into_par_iter().for_each_init(Vec::new, run);
     }
 }
 
@@ -288,6 +285,7 @@ mod tests {
                 projections,
                 &mut y,
                 &mut saved,
+                &mut Vec::new(),
             );
             (y, saved)
         }
@@ -304,6 +302,7 @@ mod tests {
                 saved,
                 &self.dy,
                 &mut grad,
+                &mut Vec::new(),
             );
             grad
         }

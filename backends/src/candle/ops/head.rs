@@ -295,12 +295,8 @@ fn scale_and_mask(tile: Tile<'_>, row: usize, from: usize, logits: &mut [f32]) {
         let whole = blocks.len() * LANES;
         for (block, logits) in blocks.iter_mut().enumerate() {
             let bits = (word >> (block * LANES)) as u32;
-            for (lane, logit) in logits.iter_mut().enumerate() {
-                *logit = if bits >> lane & 1 == 1 {
-                    *logit * factor
-                } else {
-                    FORBIDDEN
-                };
+            for (lane, z) in logits.iter_mut().enumerate() {
+                *z = if bits >> lane & 1 == 1 { *z * factor } else { FORBIDDEN };
             }
         }
         for (index, z) in rest.iter_mut().enumerate() {

@@ -124,12 +124,22 @@ simd_fn! {
         heads: Heads, projections: &'a [f32], positions: &'a [u32], angles: &'a [f32],
         wq: &'a [f32], wk: &'a [f32], y: &'a mut [f32],
     ) {
-        // A width known at compile time turns the inner loops into a few registers.
-        match heads.dim {
-            16 => forward_dim(16, heads, projections, positions, angles, wq, wk, y),
-            32 => forward_dim(32, heads, projections, positions, angles, wq, wk, y),
-            64 => forward_dim(64, heads, projections, positions, angles, wq, wk, y),
-            dim => forward_dim(dim, heads, projections, positions, angles, wq, wk, y),
+        let (dim, half) = (heads.dim, heads.dim / 2);
+        let rows = projections.chunks_exact(heads.stride).zip(y.chunks_exact_mut(heads.width()));
+        for ((row, y), position) in rows.zip(positions) {
+            let angle = &angles[*position as usize * dim..][..dim];
+            for (head, (x, y)) in row.chunks_exact(dim).zip(y.chunks_exact_mut(dim)).enumerate() {
+                let w = if head < heads.query { wq } else { wk };
+                let inv = 1.0 / (dot(x, x) / dim as f32 + heads.eps).sqrt();
+                // Plain loops: a closure might not be inlined, and then runs on the baseline's instructions.
+                let whole = half / PAIRS * PAIRS;
+                for at in (0..whole).step_by(PAIRS) {
+                    forward_pairs::<PAIRS>(at, half, x, inv, w, angle, y);
+                }
+                for at in whole..half {
+                    forward_pairs::<1>(at, half, x, inv, w, angle, y);
+                }
+            }
         }
     }
 }
@@ -139,99 +149,85 @@ simd_fn! {
         heads: Heads, projections: &'a [f32], positions: &'a [u32], angles: &'a [f32],
         wq: &'a [f32], wk: &'a [f32], grad: &'a mut [f32], dwq: &'a mut [f32], dwk: &'a mut [f32],
     ) {
-        match heads.dim {
-            16 => backward_dim(16, heads, projections, positions, angles, wq, wk, grad, dwq, dwk),
-            32 => backward_dim(32, heads, projections, positions, angles, wq, wk, grad, dwq, dwk),
-            64 => backward_dim(64, heads, projections, positions, angles, wq, wk, grad, dwq, dwk),
-            dim => backward_dim(dim, heads, projections, positions, angles, wq, wk, grad, dwq, dwk),
-        }
-    }
-}
-
-#[allow(clippy::too_many_arguments)]
-#[inline(always)]
-fn forward_dim(
-    dim: usize,
-    heads: Heads,
-    projections: &[f32],
-    positions: &[u32],
-    angles: &[f32],
-    wq: &[f32],
-    wk: &[f32],
-    y: &mut [f32],
-) {
-    let rows = projections
-        .chunks_exact(heads.stride)
-        .zip(y.chunks_exact_mut(heads.width()));
-    for ((row, y), position) in rows.zip(positions) {
-        let angle = &angles[*position as usize * dim..][..dim];
-        let (cos, sin) = angle.split_at(dim / 2);
-        for (head, (x, y)) in row.chunks_exact(dim).zip(y.chunks_exact_mut(dim)).enumerate() {
-            let w = if head < heads.query { &wq[..dim] } else { &wk[..dim] };
-            let inv = 1.0 / (dot(x, x) / dim as f32 + heads.eps).sqrt();
-            let (x1, x2) = x.split_at(dim / 2);
-            let (w1, w2) = w.split_at(dim / 2);
-            let (y1, y2) = y.split_at_mut(dim / 2);
-            for i in 0..dim / 2 {
-                let (a, b) = (x1[i] * inv * w1[i], x2[i] * inv * w2[i]);
-                y1[i] = a.mul_add(cos[i], -(b * sin[i]));
-                y2[i] = b.mul_add(cos[i], a * sin[i]);
+        let (dim, half, width) = (heads.dim, heads.dim / 2, heads.width());
+        let rows = projections.chunks_exact(heads.stride).zip(grad.chunks_exact_mut(heads.stride));
+        for ((row, grad), position) in rows.zip(positions) {
+            let angle = &angles[*position as usize * dim..][..dim];
+            let heads_of_row = row[..width].chunks_exact(dim).zip(grad[..width].chunks_exact_mut(dim));
+            for (head, (x, grad)) in heads_of_row.enumerate() {
+                let (w, dw) = if head < heads.query { (wq, &mut *dwq) } else { (wk, &mut *dwk) };
+                let inv = 1.0 / (dot(x, x) / dim as f32 + heads.eps).sqrt();
+                // Plain loops: a closure might not be inlined, and then runs on the baseline's instructions.
+                let whole = half / PAIRS * PAIRS;
+                for at in (0..whole).step_by(PAIRS) {
+                    backward_pairs::<PAIRS>(at, half, x, inv, w, angle, grad, dw);
+                }
+                for at in whole..half {
+                    backward_pairs::<1>(at, half, x, inv, w, angle, grad, dw);
+                }
+                let mean = dot(grad, x) * inv * inv / dim as f32;
+                for (g, x) in grad.iter_mut().zip(x) {
+                    *g = inv * x.mul_add(-mean, *g);
+                }
             }
         }
     }
 }
 
+/// Pairs of elements turned at once: the half of the smallest usual head.
+const PAIRS: usize = 8;
+
+/// `N` elements from `at` on.
+#[inline(always)]
+fn load<const N: usize>(values: &[f32], at: usize) -> [f32; N] {
+    *values[at..].first_chunk().expect("blocks stay inside a head")
+}
+
+#[inline(always)]
+fn forward_pairs<const N: usize>(at: usize, half: usize, x: &[f32], inv: f32, w: &[f32], angle: &[f32], y: &mut [f32]) {
+    let (x1, x2) = (load::<N>(x, at), load::<N>(x, half + at));
+    let (w1, w2) = (load::<N>(w, at), load::<N>(w, half + at));
+    let (cos, sin) = (load::<N>(angle, at), load::<N>(angle, half + at));
+    let (mut y1, mut y2) = ([0.0; N], [0.0; N]);
+    for i in 0..N {
+        let (a, b) = (x1[i] * inv * w1[i], x2[i] * inv * w2[i]);
+        y1[i] = a.mul_add(cos[i], -(b * sin[i]));
+        y2[i] = b.mul_add(cos[i], a * sin[i]);
+    }
+    y[at..at + N].copy_from_slice(&y1);
+    y[half + at..half + at + N].copy_from_slice(&y2);
+}
+
+/// The rotation's inverse, then the gain; what is left is RMSNorm's own part.
 #[allow(clippy::too_many_arguments)]
 #[inline(always)]
-fn backward_dim(
-    dim: usize,
-    heads: Heads,
-    projections: &[f32],
-    positions: &[u32],
-    angles: &[f32],
-    wq: &[f32],
-    wk: &[f32],
+fn backward_pairs<const N: usize>(
+    at: usize,
+    half: usize,
+    x: &[f32],
+    inv: f32,
+    w: &[f32],
+    angle: &[f32],
     grad: &mut [f32],
-    dwq: &mut [f32],
-    dwk: &mut [f32],
+    dw: &mut [f32],
 ) {
-    let rows = projections
-        .chunks_exact(heads.stride)
-        .zip(grad.chunks_exact_mut(heads.stride));
-    let width = heads.width();
-    for ((row, grad), position) in rows.zip(positions) {
-        let angle = &angles[*position as usize * dim..][..dim];
-        let (cos, sin) = angle.split_at(dim / 2);
-        for (head, (x, grad)) in row[..width]
-            .chunks_exact(dim)
-            .zip(grad[..width].chunks_exact_mut(dim))
-            .enumerate()
-        {
-            let (w, dw) = if head < heads.query {
-                (&wq[..dim], &mut dwq[..dim])
-            } else {
-                (&wk[..dim], &mut dwk[..dim])
-            };
-            let inv = 1.0 / (dot(x, x) / dim as f32 + heads.eps).sqrt();
-            let (x1, x2) = x.split_at(dim / 2);
-            let (w1, w2) = w.split_at(dim / 2);
-            let (dw1, dw2) = dw.split_at_mut(dim / 2);
-            let (g1, g2) = grad.split_at_mut(dim / 2);
-            for i in 0..dim / 2 {
-                // The rotation's inverse, then the gain.
-                let a = g1[i].mul_add(cos[i], g2[i] * sin[i]);
-                let b = g2[i].mul_add(cos[i], -(g1[i] * sin[i]));
-                dw1[i] = (a * inv).mul_add(x1[i], dw1[i]);
-                dw2[i] = (b * inv).mul_add(x2[i], dw2[i]);
-                g1[i] = a * w1[i];
-                g2[i] = b * w2[i];
-            }
-            let mean = dot(grad, x) * inv * inv / dim as f32;
-            for (g, x) in grad.iter_mut().zip(x) {
-                *g = inv * x.mul_add(-mean, *g);
-            }
-        }
+    let (x1, x2) = (load::<N>(x, at), load::<N>(x, half + at));
+    let (w1, w2) = (load::<N>(w, at), load::<N>(w, half + at));
+    let (cos, sin) = (load::<N>(angle, at), load::<N>(angle, half + at));
+    let (mut g1, mut g2) = (load::<N>(grad, at), load::<N>(grad, half + at));
+    let (mut dw1, mut dw2) = (load::<N>(dw, at), load::<N>(dw, half + at));
+    for i in 0..N {
+        let a = g1[i].mul_add(cos[i], g2[i] * sin[i]);
+        let b = g2[i].mul_add(cos[i], -(g1[i] * sin[i]));
+        dw1[i] = (a * inv).mul_add(x1[i], dw1[i]);
+        dw2[i] = (b * inv).mul_add(x2[i], dw2[i]);
+        g1[i] = a * w1[i];
+        g2[i] = b * w2[i];
     }
+    grad[at..at + N].copy_from_slice(&g1);
+    grad[half + at..half + at + N].copy_from_slice(&g2);
+    dw[at..at + N].copy_from_slice(&dw1);
+    dw[half + at..half + at + N].copy_from_slice(&dw2);
 }
 
 #[cfg(test)]

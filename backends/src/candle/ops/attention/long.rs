@@ -18,7 +18,7 @@ pub(super) fn forward(
     kept: &mut [f32],
     scratch: &mut Vec<f32>,
 ) {
-    scratch.resize(TILE * length, 0.0);
+    scratch.resize(scratch.len().max(TILE * length), 0.0);
     let dim = shape.dim;
     for head in 0..shape.query {
         let (key_column, value_column) = columns(shape, head);
@@ -61,7 +61,7 @@ pub(super) fn backward(
     grad: &mut [f32],
     scratch: &mut Vec<f32>,
 ) {
-    scratch.resize(2 * TILE * length, 0.0);
+    scratch.resize(scratch.len().max(2 * TILE * length), 0.0);
     grad.fill(0.0);
     let (dim, width, stride) = (shape.dim, shape.query_key_width(), shape.stride());
     for head in 0..shape.query {

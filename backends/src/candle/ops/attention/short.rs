@@ -47,7 +47,7 @@ fn forward_dim(
     scratch: &mut Vec<f32>,
 ) {
     let (wide, long, rows) = (padded(dim), padded(length), length.next_multiple_of(TILE));
-    let mut rest = cleared(scratch, 2 * long * wide + rows * wide + TILE * long);
+    let mut rest = room(scratch, 2 * long * wide + rows * wide + TILE * long);
     let keys_t = cut(&mut rest, wide * long);
     let values = cut(&mut rest, long * wide);
     let queries = cut(&mut rest, rows * wide);
@@ -110,7 +110,7 @@ fn backward_dim(
     scratch: &mut Vec<f32>,
 ) {
     let (wide, long, rows) = (padded(dim), padded(length), length.next_multiple_of(TILE));
-    let mut rest = cleared(scratch, 4 * long * wide + 2 * rows * wide + 2 * TILE * long);
+    let mut rest = room(scratch, 4 * long * wide + 2 * rows * wide + 2 * TILE * long);
     let keys = cut(&mut rest, long * wide);
     let values_t = cut(&mut rest, wide * long);
     let dkeys = cut(&mut rest, long * wide);
@@ -179,12 +179,14 @@ fn backward_dim(
     }
 }
 
-/// The scratch with `count` zeros: what `pack` does not write must be finite.
+/// `count` numbers of scratch. What stood there before may stay: padding meets nothing but probabilities of 0, or results that are
+/// not stored, so that it must be finite and no more.
 #[inline(always)]
-fn cleared(scratch: &mut Vec<f32>, count: usize) -> &mut [f32] {
-    scratch.clear();
-    scratch.resize(count, 0.0);
-    scratch
+fn room(scratch: &mut Vec<f32>, count: usize) -> &mut [f32] {
+    if scratch.len() < count {
+        scratch.resize(count, 0.0);
+    }
+    &mut scratch[..count]
 }
 
 /// Copies one head's rows to rows of `wide`.
