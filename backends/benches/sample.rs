@@ -1,7 +1,7 @@
 //! Tokens sampled per second, by live nodes, model, mask and threads. One JSON line per case.
 //!
 //! Nodes start from a prompt of three tokens and end at 48; whenever one ends another takes its place, so that contexts of
-//! all lengths are live at once. `threads` samplers share the weights, each with `live` nodes; figures are their sum,
+//! all lengths are live at once. `threads` samplers share the weights and the `live` nodes; figures are their sum,
 //! medians of five runs. `tokens_per_cpu_s` counts the time that the threads were on a processor (Linux, otherwise 0), which a busy
 //! machine distorts less. Arguments filter cases by substring of `case/live`; `--chunk=N` sets the rows per chunk.
 
@@ -33,6 +33,9 @@ fn main() {
                 continue;
             }
             for (masked, threads) in [(true, 1), (false, 1), (true, 2)] {
+                if threads > live {
+                    continue;
+                }
                 let runs: Vec<[f64; 2]> = (0..5).map(|_| rate(&weights, options, live, masked, threads)).collect();
                 let [wall, cpu] = [0, 1].map(|which| {
                     let mut runs: Vec<f64> = runs.iter().map(|run| run[which]).collect();
@@ -40,7 +43,7 @@ fn main() {
                     runs[2]
                 });
                 println!(
-                    r#"{{"case":"{case}","live":{live},"masked":{masked},"threads":{threads},"tokens_per_s":{wall:.0},"tokens_per_cpu_s":{cpu:.0}}}"#
+                    r#"{{"case":"{case}","live":{live},"masked":{masked},"threads":{threads},"context":[{PROMPT},{WINDOW}],"tokens_per_s":{wall:.0},"tokens_per_cpu_s":{cpu:.0}}}"#
                 );
             }
         }
@@ -81,7 +84,7 @@ fn one_million() -> Geometry {
 /// Tokens per second, and per second of processor time, of `threads` samplers together.
 fn rate(weights: &Arc<SamplerWeights>, options: SamplerOptions, live: usize, masked: bool, threads: usize) -> [f64; 2] {
     std::thread::scope(|scope| {
-        let worker = |thread| scope.spawn(move || work(weights, options, live, masked, thread));
+        let worker = |thread| scope.spawn(move || work(weights, options, live / threads, masked, thread));
         let workers: Vec<_> = (0..threads as u64).map(worker).collect();
         let rates = workers
             .into_iter()

@@ -3,9 +3,8 @@
     python compare.py [--rounds 3] [--quick] [--what sample,train] [--rao-sample CMD] [--rao-train CMD] [--torch CMD]
 
 A command prints JSON lines among whatever else; lines with "case" and "tokens_per_s" count, but not those with
-"masked": false, which the twin has no equal of. The project's sampling bench starts a sampler of `live` nodes for each of
-its "threads", so that number is the number of samplers, and the twin's is "samplers". Lines that differ only in threads
-are otherwise one case, and the fastest stands for it. Where both sides name their "context" and differ, nothing is
+"masked": false, which the twin has no equal of. `live` is the number of nodes on the whole machine; lines that differ only
+in how these are spread over threads and samplers are one case, and the fastest stands for it. Where both sides name their "context" and differ, nothing is
 compared. Figures are medians over the rounds, with the
 smallest and largest. A machine that does other work changes both sides within a round, so the ratio of a round is
 steadier than either figure: the last columns give its median and range.
@@ -25,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-Key = tuple[str, str, int, int]  # what, case, live, samplers (0 and 0 for training)
+Key = tuple[str, str, int]  # what, case, live (0 for training)
 contexts: dict[Key, dict[str, list]] = {}
 Figures = dict[str, dict[Key, dict[int, tuple[float, str]]]]  # engine, key, round: tokens/s and how
 
@@ -104,14 +103,12 @@ def best_of_threads(lines: list[dict], engine: str, what: str) -> dict[Key, tupl
     for line in lines:
         if line.get("masked") is False:
             continue
-        what_line, samplers = line.get("what", what), 0
-        if what_line == "sample":
-            samplers = int(line.get("samplers", line.get("threads", 1) if engine == "rao" else 1))
-        key = (what_line, str(line["case"]), int(line.get("live", 0)), samplers)
+        key = (line.get("what", what), str(line["case"]), int(line.get("live", 0)))
         if "context" in line:
             contexts.setdefault(key, {})[engine] = line["context"]
         note = f"{line['threads']}t" if "threads" in line else ""
         note += f" {line['layout']}" if "layout" in line else ""
+        note += f" {line['samplers']}p" if line.get("samplers", 1) > 1 else ""
         speeds.setdefault((key, note.strip()), []).append(float(line["tokens_per_s"]))
     best: dict[Key, tuple[float, str]] = {}
     for (key, how), values in speeds.items():
@@ -122,9 +119,9 @@ def best_of_threads(lines: list[dict], engine: str, what: str) -> dict[Key, tupl
 def show(figures: Figures, as_json: bool) -> None:
     rows = [("case", "rao tokens/s", "min-max", "how", "torch tokens/s", "min-max", "how", "ratio", "min-max")]
     for key in sorted({*figures["rao"], *figures["torch"]}):
-        what, case, live, samplers = key
-        row = [f"{what} {case}" + (f" live {live}" if live else "") + (f" x{samplers}" if samplers > 1 else "")]
-        line = {"what": what, "case": case} | ({"live": live, "samplers": samplers} if live else {})
+        what, case, live = key
+        row = [f"{what} {case}" + (f" live {live}" if live else "")]
+        line = {"what": what, "case": case} | ({"live": live} if live else {})
         sides = [figures[engine].get(key, {}) for engine in ("rao", "torch")]
         for engine, side in zip(("rao", "torch"), sides):
             speeds = [speed for speed, _ in side.values()]

@@ -208,7 +208,7 @@ impl Default for Config {
             children: 64,
             steps: 16,
             tokens: 4500,
-            context: 48,
+            context: 64,
             concurrent: 256,
             seconds: 60.0,
         };
