@@ -1,6 +1,6 @@
 //! The one place that names a concrete backend: everything else trains a [`Trainee`] and samples from its [`Sampler`]s.
 
-use crate::config::{Model, Rao};
+use crate::config::{Config, Rao};
 use crate::environments::textcraft::vocabulary::VOCAB;
 use crate::rollout::{InProcess, Transcript};
 use rao_backends::candle::sampler::{Geometry, PackError, SamplerOptions, SamplerWeights};
@@ -36,6 +36,17 @@ pub enum BackendError {
     /// The model's shape.
     #[error("model: {0}")]
     Config(#[from] ConfigError),
+    /// A device that this binary cannot use.
+    #[error("`device` takes {known}; {name:?} needs a build with that feature, for example --features cuda")]
+    UnknownDevice {
+        /// What was asked for.
+        name: String,
+        /// What this binary was built with.
+        known: &'static str,
+    },
+    /// A device that is not there.
+    #[error("device: {0}")]
+    Device(String),
     /// Weights that cannot be made, read or written.
     #[error("weights: {0}")]
     Weights(#[from] WeightsError),
@@ -61,8 +72,9 @@ impl Trainee {
     ///
     /// # Errors
     /// [`BackendError::Config`] for a shape that does not fit together.
-    pub fn new(model: &Model, rao: &Rao, seed: u64) -> Result<Self, BackendError> {
-        let config = ModelConfig {
+    pub fn new(config: &Config) -> Result<Self, BackendError> {
+        let model = &config.model;
+        let shape = ModelConfig {
             hidden_size: model.hidden,
             num_hidden_layers: model.layers,
             num_attention_heads: model.heads,
@@ -73,16 +85,19 @@ impl Trainee {
             max_position_embeddings: WINDOW,
             ..ModelConfig::tiny(VOCAB)
         };
-        config.validate()?;
-        Self::around(Weights::new(&config, seed, &Device::Cpu)?, rao)
+        shape.validate()?;
+        Self::around(
+            Weights::new(&shape, config.seed, &device(&config.device)?)?,
+            &config.rao,
+        )
     }
 
     /// The policy that [`save`](Self::save) wrote.
     ///
     /// # Errors
     /// [`BackendError::Weights`]: it names the file and what is wrong with it.
-    pub fn load(directory: &Path, rao: &Rao) -> Result<Self, BackendError> {
-        Self::around(Weights::load(directory, &Device::Cpu)?, rao)
+    pub fn load(directory: &Path, config: &Config) -> Result<Self, BackendError> {
+        Self::around(Weights::load(directory, &device(&config.device)?)?, &config.rao)
     }
 
     /// Writes `config.json` and `model.safetensors`, each whole or not at all.
@@ -191,5 +206,38 @@ impl Trainee {
             .map(|(name, var)| (name.to_owned(), var.as_tensor().clone()))
             .collect();
         Ok(SamplerWeights::pack(&geometry, &tensors)?)
+    }
+}
+
+fn device(name: &str) -> Result<Device, BackendError> {
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        #[cfg(feature = "cuda")]
+        "cuda" => Device::new_cuda(0).map_err(|error| BackendError::Device(error.to_string())),
+        #[cfg(feature = "metal")]
+        "metal" => Device::new_metal(0).map_err(|error| BackendError::Device(error.to_string())),
+        name => Err(BackendError::UnknownDevice {
+            name: name.to_owned(),
+            known: DEVICES,
+        }),
+    }
+}
+
+/// What [`device`] knows in this build.
+const DEVICES: &str = match (cfg!(feature = "cuda"), cfg!(feature = "metal")) {
+    (false, false) => "\"cpu\"",
+    (true, false) => "\"cpu\" or \"cuda\"",
+    (false, true) => "\"cpu\" or \"metal\"",
+    (true, true) => "\"cpu\", \"cuda\" or \"metal\"",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quickstarts_model_is_the_one_that_the_benches_measure() {
+        let trainee = Trainee::new(&Config::default()).unwrap();
+        assert_eq!(trainee.learner.model.config(), &ModelConfig::tiny(VOCAB));
     }
 }

@@ -19,6 +19,8 @@ pub struct Config {
     pub seed: u64,
     /// Threads that roll out; 0 takes one per core.
     pub threads: usize,
+    /// Where the learner computes: `cpu`, or `cuda` or `metal` if built with the feature of that name. Sampling is on the CPU.
+    pub device: String,
     /// Where recipes and tasks come from.
     pub world: World,
     /// Shape of the policy.
@@ -215,6 +217,7 @@ impl Default for Config {
         Self {
             seed: 0,
             threads: 0,
+            device: "cpu".into(),
             world: World {
                 source: "official".into(),
                 seed: 42,

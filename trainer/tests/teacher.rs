@@ -58,24 +58,6 @@ fn the_teacher_knows_the_motif_and_little_else() {
     let easy = roll(&benchmark, Difficulty::Easy, 8);
     let medium = roll(&benchmark, Difficulty::Medium, 8);
     let flat = roll(&benchmark, Difficulty::Easy, 0);
-    println!(
-        "easy {} medium {} flat {}",
-        success(&easy),
-        success(&medium),
-        success(&flat)
-    );
-    let nodes = easy.iter().map(|rollout| rollout.tree.nodes().len()).sum::<usize>() as f32 / easy.len() as f32;
-    println!("nodes {nodes}");
-    for tree in easy.iter().take(3) {
-        for (node, transcript) in tree.tree.nodes().iter().zip(&tree.transcripts) {
-            println!(
-                "{} {:?} {}",
-                node.depth.0,
-                node.status,
-                rao_trainer::environments::textcraft::vocabulary::render(transcript.tokens.iter().copied())
-            );
-        }
-    }
     assert!((0.2..0.8).contains(&success(&easy)));
     assert!(success(&medium) < 0.1);
     assert!(flat.iter().all(|rollout| rollout.tree.nodes().len() == 1));

@@ -15,10 +15,14 @@ use std::process::ExitCode;
 
 /// Trains one policy to solve tasks by delegating to new instances of itself.
 #[derive(Parser)]
-#[command(name = "rao", version, about, long_about = None, after_help = "\
+#[command(
+    name = "rao",
+    version,
+    after_help = "\
 Begin with:  rao train                              warm start, RAO, flat twin, evaluation: minutes on two cores
 then:        rao rollout --policy runs/train-001 --task medium
-and:         rao eval --policy runs/train-001 --tasks hard,extreme")]
+and:         rao eval --policy runs/train-001 --tasks hard,extreme"
+)]
 struct Args {
     #[command(subcommand)]
     command: Command,

@@ -41,7 +41,7 @@ impl Arm {
 pub fn load(path: &Path, arm: Arm, settings: &[String]) -> anyhow::Result<(Trainee, Config)> {
     let run = RunDir::open(path)?;
     let config = Config::resolve(Some(&path.join("config.toml")), settings)?;
-    let policy = Trainee::load(&run.policy(arm.name()), &config.rao)
+    let policy = Trainee::load(&run.policy(arm.name()), &config)
         .with_context(|| format!("cannot load the {} policy of {}", arm.name(), path.display()))?;
     Ok((policy, config))
 }

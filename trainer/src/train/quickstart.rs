@@ -127,10 +127,7 @@ pub fn prepare<'a>(config: &Config, benchmark: &'a Benchmark) -> Result<(Trainee
             return Err(TrainError::NoTasks { difficulty: needed });
         }
     }
-    Ok((
-        Trainee::new(&config.model, &config.rao, config.seed)?,
-        of(difficulty).collect(),
-    ))
+    Ok((Trainee::new(config)?, of(difficulty).collect()))
 }
 
 /// Evaluates one policy, with a bar that counts trees.

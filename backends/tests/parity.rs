@@ -1,0 +1,124 @@
+//! Sampler and learner are two implementations of one model: what the one drew, the other must find as likely.
+#![cfg(feature = "candle")]
+
+use rao_backends::candle::sampler::{Geometry, Sampler, SamplerOptions, SamplerWeights};
+use rao_backends::candle::{
+    Action, AdamWConfig, Device, Kernels, Learner, ModelConfig, Objective, PackedBatch, Qwen3, Weights,
+};
+use rao_tree::{Completion, Constraint, Mask, Next, Policy, PolicyExt, Request, SequenceId, Token, WeightsVersion};
+use std::sync::Arc;
+
+const VOCAB: usize = 113;
+const ROOM: usize = 20;
+
+/// Allows every third token, from an offset that moves with the completion.
+struct Thirds(u32);
+
+impl Constraint for Thirds {
+    fn next(&mut self, completion: &[Token], mask: &mut Mask<'_>) -> Next {
+        let from = (self.0 + completion.len() as u32) % 3;
+        (from..VOCAB as u32).step_by(3).for_each(|id| mask.allow(Token(id)));
+        Next::Draw
+    }
+}
+
+fn pack(weights: &Weights) -> Arc<SamplerWeights> {
+    let tensors = weights
+        .iter()
+        .map(|(name, var)| (name.to_owned(), var.as_tensor().clone()))
+        .collect();
+    SamplerWeights::pack(&Geometry::from(weights.config()), &tensors).unwrap()
+}
+
+/// Samples 40 sequences with masks at this temperature, prompts of 1 to 40 tokens, and packs them for the learner.
+fn sampled(sampler: &mut Sampler, temperature: f32) -> PackedBatch {
+    let words = Mask::words(VOCAB);
+    let prompts: Vec<Vec<Token>> = (1..=40_u32)
+        .map(|length| (0..length).map(|i| Token((i * 7 + length) % VOCAB as u32)).collect())
+        .collect();
+    let mut buffers: Vec<_> = prompts
+        .iter()
+        .map(|_| (vec![Token(0); ROOM], vec![0.0; ROOM], vec![0; ROOM * words]))
+        .collect();
+    let mut grammars: Vec<Thirds> = (0..40).map(Thirds).collect();
+    let mut requests: Vec<Request<'_>> = prompts
+        .iter()
+        .zip(&mut buffers)
+        .zip(&mut grammars)
+        .enumerate()
+        .map(|(index, ((prompt, (tokens, logprobs, masks)), grammar))| Request {
+            sequence: SequenceId(index as u64),
+            prompt,
+            seed: index as u64,
+            temperature,
+            constraint: Some(grammar),
+            completion: Completion::new(tokens, logprobs, masks, words).unwrap(),
+            stop: None,
+        })
+        .collect();
+    sampler.sample_all(&mut requests).unwrap();
+    drop(requests);
+    let mut batch = PackedBatch::new(words);
+    batch.temperature = temperature;
+    for (prompt, (tokens, logprobs, masks)) in prompts.iter().zip(&buffers) {
+        let all: Vec<u32> = prompt.iter().chain(tokens).map(|token| token.0).collect();
+        let actions: Vec<Action<'_>> = (0..ROOM)
+            .map(|drawn| Action {
+                index: prompt.len() + drawn,
+                behaviour_logprob: logprobs[drawn],
+                weight: 1.0,
+                mask: &masks[drawn * words..][..words],
+            })
+            .collect();
+        batch.push(&all, &actions).unwrap();
+    }
+    batch
+}
+
+fn gap(learner: &Learner, batch: &PackedBatch) -> f32 {
+    let found = learner.logprobs(batch).unwrap();
+    assert_eq!(found.len(), 40 * ROOM);
+    let gaps = found.iter().zip(&batch.behaviour_logprobs).map(|(a, b)| (a - b).abs());
+    gaps.fold(0.0, f32::max)
+}
+
+#[test]
+fn the_learner_finds_what_the_sampler_drew_as_likely_as_it_did() {
+    for (kv_heads, tied) in [(4, false), (2, true), (1, false)] {
+        let config = ModelConfig {
+            num_key_value_heads: kv_heads,
+            tie_word_embeddings: tied,
+            ..ModelConfig::tiny(VOCAB)
+        };
+        let weights = Weights::new(&config, 3, &Device::Cpu).unwrap();
+        let mut sampler = Sampler::new(pack(&weights), WeightsVersion(0), SamplerOptions::default());
+        let copy = weights.copy().unwrap();
+        let fused = Learner::new(Qwen3::new(weights), AdamWConfig::default()).unwrap();
+        let composite = Qwen3::new(copy).with_kernels(Kernels::Composite).unwrap();
+        let composite = Learner::new(composite, AdamWConfig::default()).unwrap();
+        for temperature in [1.0, 0.6] {
+            let batch = sampled(&mut sampler, temperature);
+            assert!(gap(&fused, &batch) < 2e-4, "fused: {}", gap(&fused, &batch));
+            assert!(gap(&composite, &batch) < 2e-4, "composite: {}", gap(&composite, &batch));
+        }
+    }
+}
+
+#[test]
+fn after_an_update_the_old_samples_are_off_and_published_weights_agree_again() {
+    let weights = Weights::new(&ModelConfig::tiny(VOCAB), 5, &Device::Cpu).unwrap();
+    let mut sampler = Sampler::new(pack(&weights), WeightsVersion(0), SamplerOptions::default());
+    let mut learner = Learner::new(Qwen3::new(weights), AdamWConfig::default()).unwrap();
+    let batch = sampled(&mut sampler, 1.0);
+    let report = learner.update(&batch, Objective::default(), 1e-3).unwrap();
+    assert!(
+        (report.ratio - 1.0).abs() < 1e-4,
+        "on policy the ratio is 1: {report:?}"
+    );
+    assert!(gap(&learner, &batch) > 1e-3, "the update moved the policy");
+
+    sampler.publish(pack(learner.model.weights()), WeightsVersion(1));
+    assert_eq!(sampler.weights(), WeightsVersion(1));
+    let batch = sampled(&mut sampler, 1.0);
+    assert!(gap(&learner, &batch) < 2e-4, "{}", gap(&learner, &batch));
+}
