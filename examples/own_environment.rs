@@ -148,19 +148,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         progress: Arc::new(Progress::default()),
     };
     let rollouts = Worker::new(policy).rollout(|| jobs.next(), &settings)?;
-    for rollout in &rollouts {
-        let nodes = rollout.tree.nodes();
-        println!(
-            "success {}, {} nodes, {} levels",
-            rollout.success(),
-            nodes.len(),
-            nodes.iter().map(|n| n.depth.0).max().unwrap_or(0)
-        );
-        println!(
-            "{} tokens sampled, {} one after the other",
-            rollout.sampled(),
-            rollout.critical_path()
-        );
-    }
+    let rollout = &rollouts[0];
+    let depth = rollout.tree.nodes().iter().map(|node| node.depth.0).max().unwrap_or(0);
+    println!(
+        "success {}, {} nodes, {depth} levels below the root",
+        rollout.success(),
+        rollout.tree.nodes().len()
+    );
+    println!(
+        "{} tokens sampled, {} one after the other",
+        rollout.sampled(),
+        rollout.critical_path()
+    );
+    assert_eq!((rollout.success(), rollout.tree.nodes().len()), (1.0, 31));
     Ok(())
 }

@@ -2,13 +2,14 @@
 
 use rao_backends::scripted::uniform;
 use rao_proto::{Event, Frames};
+use rao_trainer::backend::Trainee;
 use rao_trainer::config::Config;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
 use rao_trainer::environments::textcraft::teacher::teacher;
 use rao_trainer::environments::textcraft::vocabulary::VOCAB;
 use rao_trainer::environments::textcraft::{Benchmark, Difficulty, official};
 use rao_trainer::evaluate::select;
-use rao_trainer::rollout::{Job, Progress, Rollout, Settings, VecArena, Worker};
+use rao_trainer::rollout::{Job, Progress, Rollout, RolloutEngine, Settings, VecArena, Worker};
 use rao_trainer::train::credit::assign;
 use rao_tree::{Policy, Tree};
 use std::sync::Arc;
@@ -26,35 +27,42 @@ fn settings(trees_in_flight: usize) -> Settings {
     }
 }
 
-fn groups<P: Policy<Error: Send + Sync + 'static>>(
-    benchmark: &Benchmark,
-    policy: P,
-    settings: &Settings,
-) -> Vec<Vec<Rollout>> {
+/// Four trees of each of twenty easy tasks.
+fn jobs(benchmark: &Benchmark) -> impl Iterator<Item = Job<Agent>> {
     let config = Config::default();
     let options = AgentOptions {
         depth_max: 8,
         slots: config.agent.slots,
         shuffle_slots: true,
     };
-    let tasks: Vec<_> = select(&benchmark.train, Difficulty::Easy, 20).collect();
-    let mut jobs = (0..tasks.len() * 4).map(|index| {
-        let (task, seed) = (tasks[index / 4], rao_trainer::seed::derive(1, &[index as u64]));
-        let root = Agent::root(&benchmark.world, task, options, seed);
-        (
-            index,
+    select(&benchmark.train, Difficulty::Easy, 20)
+        .flat_map(|task| [task; 4])
+        .enumerate()
+        .map(move |(index, task)| {
+            let seed = rao_trainer::seed::derive(1, &[index as u64]);
+            let root = Agent::root(&benchmark.world, task, options, seed);
             Job {
                 root,
                 task: task.id.clone(),
                 seed,
                 limits: config.limits.at_depth(8),
-            },
-        )
-    });
+            }
+        })
+}
+
+fn groups<P: Policy<Error: Send + Sync + 'static>>(
+    benchmark: &Benchmark,
+    policy: P,
+    settings: &Settings,
+) -> Vec<Vec<Rollout>> {
+    let mut jobs = jobs(benchmark).enumerate();
     let mut rollouts = Worker::new(policy).rollout(|| jobs.next(), settings).unwrap();
     rollouts.sort_by_key(|rollout| rollout.job);
-    let mut rollouts = rollouts.into_iter();
-    (0..tasks.len()).map(|_| rollouts.by_ref().take(4).collect()).collect()
+    let mut groups = Vec::new();
+    while !rollouts.is_empty() {
+        groups.push(rollouts.drain(..4).collect());
+    }
+    groups
 }
 
 /// The rollout as its log alone tells it.
@@ -119,13 +127,26 @@ fn the_log_holds_every_token_and_one_terminal_event_per_node() {
     }
 }
 
-#[test]
-fn a_tree_is_the_same_whatever_shares_the_batch() {
+#[tokio::test]
+async fn a_tree_is_the_same_whatever_shares_the_batch() {
     let benchmark = official::embedded().unwrap();
     let config = Config::default();
-    let alone = groups(&benchmark, teacher(config.warmstart.teacher), &settings(1));
-    let together = groups(&benchmark, teacher(config.warmstart.teacher), &settings(64));
-    for (alone, together) in alone.iter().flatten().zip(together.iter().flatten()) {
+    let trainee = Trainee::new(&config).unwrap();
+    let mut all = Vec::new();
+    // One tree at a time on one thread, or many at once on two: the same tokens, the same log-probabilities, bit for bit.
+    for (threads, trees_in_flight) in [(1, 1), (2, 64)] {
+        let mut engine = trainee.engine(threads).unwrap();
+        let rollouts = engine
+            .rollout(jobs(&benchmark).collect(), &settings(trees_in_flight))
+            .await
+            .unwrap();
+        assert!(
+            rollouts.iter().any(|rollout| rollout.tree.nodes().len() > 1),
+            "an untrained policy delegates at times"
+        );
+        all.push(rollouts);
+    }
+    for (alone, together) in all[0].iter().zip(&all[1]) {
         assert_eq!(alone.transcripts, together.transcripts);
     }
 }

@@ -1,5 +1,6 @@
 //! What is counted, and how things end: newtypes and closed enums shared by every crate of the workspace.
 
+use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// One vocabulary entry of the policy.
@@ -117,13 +118,39 @@ pub enum Limit {
     Context,
 }
 
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Depth => "depth",
+            Self::Nodes => "nodes",
+            Self::Children => "children",
+            Self::Steps => "steps",
+            Self::Tokens => "tokens",
+            Self::Context => "context",
+        })
+    }
+}
+
+impl fmt::Display for NodeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finished => f.write_str("finished"),
+            Self::Failed => f.write_str("failed"),
+            Self::Truncated(limit) => write!(f, "cut off by its limit of {limit}"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Invalid => f.write_str("could not be judged"),
+        }
+    }
+}
+
 /// Why a node was cancelled.
 ///
 /// The order of the variants is part of the wire format: append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CancelReason {
-    /// An ancestor ended first.
+    /// An ancestor ended first. Reserved: with the driver of `rao-tree` a parent outlives its children.
     ParentEnded,
     /// The caller stopped the run.
     Caller,

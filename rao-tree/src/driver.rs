@@ -298,6 +298,7 @@ impl<A: Arena> Driver<A> {
         let overflows = self.observe(node, seen, at_us, sink)?;
         match outcome {
             Outcome::Finish(success) => self.end(node, NodeStatus::Finished, Some(success), value, at_us, sink),
+            Outcome::Fail => self.end(node, NodeStatus::Failed, None, value, at_us, sink),
             Outcome::Truncate(limit) => self.end(node, NodeStatus::Truncated(limit), None, value, at_us, sink),
             _ if overflows => self.end(node, NodeStatus::Truncated(Limit::Context), None, value, at_us, sink),
             Outcome::Continue => {

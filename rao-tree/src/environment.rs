@@ -66,6 +66,8 @@ pub enum Outcome {
     },
     /// The node is done and was graded.
     Finish(Success),
+    /// The environment ends the node for something it did: success 0.
+    Fail,
     /// The environment's own limit was met.
     Truncate(Limit),
 }

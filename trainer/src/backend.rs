@@ -1,6 +1,6 @@
 //! The one place that names a concrete backend: everything else trains a [`Trainee`] and samples from its [`Sampler`]s.
 
-use crate::config::{Config, Rao};
+use crate::config::{CONTEXT_MAX, Config, Rao};
 use crate::environments::textcraft::vocabulary::VOCAB;
 use crate::rollout::{InProcess, Transcript};
 use rao_backends::candle::sampler::{Geometry, PackError, SamplerOptions, SamplerWeights};
@@ -16,9 +16,9 @@ pub use rao_backends::candle::sampler::Sampler;
 pub use rao_backends::candle::{Objective, StepReport};
 
 /// Longest context of the policies that are trained here.
-const WINDOW: usize = 4096;
-/// Keys and values that one sampler keeps: contexts of 48 tokens of the tiny model take 48 KiB each.
-const CACHE_BYTES: usize = 256 << 20;
+const WINDOW: usize = CONTEXT_MAX as usize;
+/// Keys and values that one sampler keeps, in bytes: 2,000 contexts of 64 tokens of the tiny model. What does not fit is computed again.
+const CACHE_BYTES: usize = 128 << 20;
 
 /// One node's tokens, and what its actions weigh in the gradient.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,9 @@ pub enum BackendError {
     #[error("model: {0}")]
     Config(#[from] ConfigError),
     /// A device that this binary cannot use.
-    #[error("`device` takes {known}; {name:?} needs a build with that feature, for example --features cuda")]
+    #[error(
+        "`device` is {name:?}: this binary was built for {known}; features `cuda` and `metal` add the devices of those names"
+    )]
     UnknownDevice {
         /// What was asked for.
         name: String,

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 pub struct Score {
     /// Tasks.
     pub tasks: usize,
+    /// Trees, of both kinds, whose root could not be judged: timed out, cancelled or invalid. They count as unsolved.
+    pub unjudged: usize,
+    /// Environments that broke, in trees of both kinds.
+    pub faults: usize,
     /// Share of the tasks solved greedily.
     pub greedy: f64,
     /// Share of the tasks solved at temperature 1, one tree each.
@@ -30,35 +34,43 @@ pub struct Score {
     pub seconds: f64,
 }
 
-/// One score per difficulty.
+/// One score per difficulty; `None` for those that were not evaluated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
 pub struct Scores {
-    pub easy: Score,
-    pub medium: Score,
-    pub hard: Score,
-    pub extreme: Score,
+    /// Tiers 2 and 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub easy: Option<Score>,
+    /// Tiers 4 to 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medium: Option<Score>,
+    /// Tiers 7 to 9.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hard: Option<Score>,
+    /// Tiers 10 to 12.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extreme: Option<Score>,
 }
 
 impl Scores {
     /// The score of one difficulty.
     #[must_use]
-    pub fn of(&self, difficulty: Difficulty) -> &Score {
+    pub fn of(&self, difficulty: Difficulty) -> Option<&Score> {
         match difficulty {
-            Difficulty::Easy => &self.easy,
-            Difficulty::Medium => &self.medium,
-            Difficulty::Hard => &self.hard,
-            Difficulty::Extreme => &self.extreme,
+            Difficulty::Easy => self.easy.as_ref(),
+            Difficulty::Medium => self.medium.as_ref(),
+            Difficulty::Hard => self.hard.as_ref(),
+            Difficulty::Extreme => self.extreme.as_ref(),
         }
     }
 
-    fn of_mut(&mut self, difficulty: Difficulty) -> &mut Score {
-        match difficulty {
+    fn set(&mut self, difficulty: Difficulty, score: Score) {
+        let place = match difficulty {
             Difficulty::Easy => &mut self.easy,
             Difficulty::Medium => &mut self.medium,
             Difficulty::Hard => &mut self.hard,
             Difficulty::Extreme => &mut self.extreme,
-        }
+        };
+        *place = Some(score);
     }
 }
 
@@ -84,7 +96,11 @@ pub fn select(tasks: &[Task], difficulty: Difficulty, limit: usize) -> impl Iter
 #[must_use]
 pub fn trees(benchmark: &Benchmark, eval: &Eval) -> usize {
     let of = |difficulty| select(&benchmark.val, difficulty, limit(eval, difficulty)).count();
-    2 * Difficulty::ALL.into_iter().map(of).sum::<usize>()
+    2 * eval
+        .difficulties
+        .iter()
+        .map(|&difficulty| of(difficulty))
+        .sum::<usize>()
 }
 
 /// Rolls the held-out tasks out, greedily and at temperature 1, and scores them.
@@ -100,15 +116,22 @@ pub async fn evaluate(
     progress: &Arc<Progress>,
 ) -> Result<Scores, RolloutError> {
     let mut scores = Scores::default();
-    for difficulty in Difficulty::ALL {
+    for &difficulty in &eval.difficulties {
         let tasks: Vec<&Task> = select(&benchmark.val, difficulty, limit(eval, difficulty)).collect();
-        let score = scores.of_mut(difficulty);
-        score.tasks = tasks.len();
+        if tasks.is_empty() {
+            continue;
+        }
+        let mut score = Score {
+            tasks: tasks.len(),
+            ..Score::default()
+        };
         for (mode, temperature) in [(0_u64, 0.0), (1, 1.0)] {
             let started = Instant::now();
             let settings = settings(eval, temperature, progress);
             let jobs = jobs(benchmark, &tasks, eval, slots, arm, mode);
             let rollouts = engine.rollout(jobs, &settings).await?;
+            score.unjudged += rollouts.iter().filter(|rollout| !rollout.is_judged()).count();
+            score.faults += rollouts.iter().map(|rollout| rollout.faults.len()).sum::<usize>();
             let solved = mean(&rollouts, |rollout| f64::from(rollout.success()));
             if temperature > 0.0 {
                 score.t1 = solved;
@@ -125,6 +148,7 @@ pub async fn evaluate(
             score.critical_path = mean(&rollouts, |rollout| rollout.critical_path() as f64);
             score.seconds = started.elapsed().as_secs_f64() / rollouts.len().max(1) as f64;
         }
+        scores.set(difficulty, score);
     }
     Ok(scores)
 }

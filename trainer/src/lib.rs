@@ -1,4 +1,30 @@
 //! Recursive Agent Optimization: rollouts, training and evaluation of one policy that delegates to new instances of itself.
+//!
+//! The library behind the command `rao`. Its parts, from the outside in: [`train`] (warm start, the loop, the flat twin), [`evaluate`],
+//! [`rollout`] (many trees at once over one policy), [`environments`] (TextCraft-Synth), [`config`], [`run`] (what a run leaves behind).
+//!
+//! What it deliberately is not: a model (that is `rao-backends`), a tree (that is `rao-tree`), a protocol (that is `rao-proto`).
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `candle` (default) | the backend that trains and samples: without it there are no `train` loop and no commands but `rao trace` |
+//! | `cuda`, `metal` | the learner on these devices, with `candle` |
+//!
+//! ```
+//! use rao_trainer::environments::textcraft::{agent::{Agent, AgentOptions}, official, vocabulary::VOCAB};
+//! use rao_trainer::{config::Config, evaluate, rollout::{Job, Progress, Worker}};
+//!
+//! // One held-out task of the official benchmark, rolled out by a policy that says anything it may.
+//! let benchmark = official::embedded()?;
+//! let (config, task) = (Config::default(), &benchmark.val[0]);
+//! let options = AgentOptions { depth_max: 3, slots: 24, shuffle_slots: false };
+//! let root = Agent::root(&benchmark.world, task, options, 0);
+//! let mut jobs = std::iter::once((0, Job { root, task: task.id.clone(), seed: 0, limits: config.limits.at_depth(3) }));
+//! let settings = evaluate::settings(&config.eval, 1.0, &std::sync::Arc::new(Progress::default()));
+//! let rollouts = Worker::new(rao_backends::scripted::uniform(VOCAB)).rollout(|| jobs.next(), &settings)?;
+//! println!("success {} with {} nodes", rollouts[0].success(), rollouts[0].tree.nodes().len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[cfg(feature = "candle")]
 pub mod backend;

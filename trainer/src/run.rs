@@ -88,7 +88,7 @@ impl RunDir {
             }
             None => Self::first_free(Path::new("runs"))?,
         };
-        run.write("config.toml", config.to_toml().as_bytes())?;
+        run.write("config.toml", config.to_toml()?.as_bytes())?;
         Ok(run)
     }
 
@@ -119,14 +119,6 @@ impl RunDir {
         self.0.join(name)
     }
 
-    /// The configuration that the run was made with.
-    ///
-    /// # Errors
-    /// [`RunError::Config`].
-    pub fn config(&self) -> Result<Config, RunError> {
-        Ok(Config::resolve(Some(&self.0.join("config.toml")), &[])?)
-    }
-
     /// Writes `summary.json`.
     ///
     /// # Errors
@@ -138,17 +130,8 @@ impl RunDir {
         self.write("summary.json", &text)
     }
 
-    /// Writes a file whole or not at all: beside its place first, then renamed.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
-        let path = self.0.join(name);
-        let partial = self.0.join(format!(".{name}.partial"));
-        let written = std::fs::File::create(&partial)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-            .and_then(|()| std::fs::rename(&partial, &path));
-        written.map_err(|source| {
-            let _ = std::fs::remove_file(&partial);
-            RunError::Io { path, source }
-        })
+        write_whole(&self.0.join(name), bytes)
     }
 
     fn first_free(parent: &Path) -> Result<Self, RunError> {
@@ -164,6 +147,26 @@ impl RunDir {
         }
         unreachable!("there are more numbers than directories")
     }
+}
+
+/// Writes a file whole or not at all: beside its place first, then renamed.
+///
+/// # Errors
+/// [`RunError::Io`]; a file that was there is as it was.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    let written = std::fs::File::create(&partial)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|source| {
+        let _ = std::fs::remove_file(&partial);
+        RunError::Io {
+            path: path.to_owned(),
+            source,
+        }
+    })
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> RunError {

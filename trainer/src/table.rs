@@ -38,8 +38,11 @@ pub fn arm(name: &str, scores: &Scores) -> String {
 
 fn rows(out: &mut String, arm: &str, scores: &Scores) {
     for difficulty in Difficulty::ALL {
+        let Some(score) = scores.of(difficulty) else { continue };
         let Score {
             tasks,
+            unjudged,
+            faults,
             greedy,
             t1,
             nodes,
@@ -47,10 +50,7 @@ fn rows(out: &mut String, arm: &str, scores: &Scores) {
             tokens,
             critical_path,
             seconds,
-        } = scores.of(difficulty);
-        if *tasks == 0 {
-            continue;
-        }
+        } = score;
         let paper = PAPER.iter().find(|(name, of, _)| *name == arm && *of == difficulty);
         let paper = paper.map_or_else(|| "-".into(), |(.., success)| format!("{success:.2}"));
         // Writing to a string does not fail.
@@ -60,5 +60,55 @@ fn rows(out: &mut String, arm: &str, scores: &Scores) {
              {tokens:>10.0} {critical_path:>11.0} {seconds:>7.3}",
             difficulty = difficulty.name(),
         );
+        if unjudged + faults > 0 {
+            let trees = 2 * tasks;
+            let _ = writeln!(
+                out,
+                "           {unjudged} of {trees} trees could not be judged, {faults} environments broke"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_readable() {
+        let score = |greedy, nodes| Score {
+            tasks: 100,
+            greedy,
+            t1: 0.9 * greedy,
+            nodes,
+            nodes_max: 3 * nodes as usize,
+            ..Score::default()
+        };
+        let broken = Score {
+            unjudged: 3,
+            faults: 1,
+            tokens: 157_492.4,
+            critical_path: 3592.0,
+            seconds: 0.7333,
+            ..score(0.75, 9066.1)
+        };
+        let recursive = Scores {
+            easy: Some(score(1.0, 3.76)),
+            hard: Some(score(0.94, 336.5)),
+            extreme: Some(broken),
+            ..Scores::default()
+        };
+        let flat = Some(Scores {
+            hard: Some(score(0.0, 1.0)),
+            ..Scores::default()
+        });
+        let summary = Summary {
+            recursive,
+            flat,
+            train_seconds: 13.0,
+            total_seconds: 30.0,
+            seed: 0,
+        };
+        insta::assert_snapshot!(render(&summary));
     }
 }

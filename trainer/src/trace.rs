@@ -6,7 +6,7 @@ use rao_proto::{Event, FrameError, Frames, NodeId};
 use rao_tree::{NodeStatus, Token, Tree, TreeError};
 use std::fmt::Write;
 
-/// A log that does not describe a tree.
+/// Where a log stops making sense. Everything before it was read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
@@ -16,9 +16,13 @@ pub enum TraceError {
     /// An event contradicts those before it.
     #[error("event log: {0}")]
     Tree(#[from] TreeError),
-    /// Nothing in it.
-    #[error("event log: no node in it")]
-    Empty,
+}
+
+/// What a log tells.
+#[derive(Default)]
+pub struct Trace {
+    tree: Tree<VecArena>,
+    lines: Vec<Line>,
 }
 
 /// What is shown of a node besides what the tree knows.
@@ -30,44 +34,59 @@ struct Line {
     refused: usize,
 }
 
-/// Draws the tree of an event log, one line per node: what it was asked, how it ended, and all of its context.
-/// At most `nodes_max` nodes are drawn; what is left out is counted.
-///
-/// # Errors
-/// [`TraceError`].
-pub fn render(log: &[u8], nodes_max: usize) -> Result<String, TraceError> {
-    let mut tree = Tree::new(VecArena::default());
-    let mut lines: Vec<Line> = Vec::new();
-    for record in Frames::new(log) {
-        let event = record?.event;
-        tree.apply(&event)?;
-        match event {
+impl Trace {
+    /// Reads a log as far as it makes sense, and says what stopped it.
+    #[must_use]
+    pub fn read(log: &[u8]) -> (Self, Option<TraceError>) {
+        let mut trace = Self::default();
+        for record in Frames::new(log) {
+            let taken = record
+                .map_err(TraceError::from)
+                .and_then(|record| trace.take(&record.event));
+            if let Err(error) = taken {
+                return (trace, Some(error));
+            }
+        }
+        (trace, None)
+    }
+
+    fn take(&mut self, event: &Event<'_>) -> Result<(), TraceError> {
+        self.tree.apply(event)?;
+        match *event {
             Event::Spawn { node, parent, task, .. } => {
-                lines.push(Line {
+                self.lines.push(Line {
                     task: task.to_owned(),
                     ..Line::default()
                 });
-                if let Some(parent) = parent.and_then(|parent| lines.get_mut(parent.index())) {
+                if let Some(parent) = parent.and_then(|parent| self.lines.get_mut(parent.index())) {
                     parent.children.push(node);
                 }
             }
             Event::Observe { node, tokens } | Event::Act { node, tokens, .. } => {
-                if let Some(line) = lines.get_mut(node.index()) {
+                if let Some(line) = self.lines.get_mut(node.index()) {
                     line.context.extend(tokens.iter());
                 }
             }
             Event::Refuse { parent, .. } => {
-                if let Some(line) = lines.get_mut(parent.index()) {
+                if let Some(line) = self.lines.get_mut(parent.index()) {
                     line.refused += 1;
                 }
             }
             _ => {}
         }
+        Ok(())
     }
-    if lines.is_empty() {
-        return Err(TraceError::Empty);
+
+    /// Draws the tree, one line per node: what it was asked, how it ended, and all of its context. At most `nodes_max` nodes are drawn;
+    /// what is left out is counted.
+    #[must_use]
+    pub fn draw(&self, nodes_max: usize) -> String {
+        if self.lines.is_empty() {
+            "(no node)\n".into()
+        } else {
+            draw(&self.tree, &self.lines, nodes_max)
+        }
     }
-    Ok(draw(&tree, &lines, nodes_max))
 }
 
 fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
@@ -92,7 +111,7 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
         let ended = match node.status {
             Some(NodeStatus::Finished) if node.success.value() > 0.0 => "✓".to_owned(),
             Some(NodeStatus::Finished) => "✗ failed".to_owned(),
-            Some(status) => format!("✗ {status:?}"),
+            Some(status) => format!("✗ {status}"),
             None => "… unfinished".to_owned(),
         };
         let refused = if line.refused > 0 {

@@ -9,9 +9,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Delegates to three children for as long as it may, then finishes. Children named in `broken` fail to be made or to act.
+#[derive(Clone)]
 struct Greedy {
     index: u8,
+    depth: u8,
     breaks: bool,
+    /// Somebody asks to stop when a node of this depth acts.
+    stop_at: Option<(u8, Arc<Progress>)>,
+    /// An environment that is slow in nodes of this depth.
+    slow_at: Option<u8>,
+    /// A delegation to nobody: what no environment may ask for.
+    empty: bool,
+}
+
+impl Greedy {
+    fn root() -> Self {
+        Self {
+            index: 0,
+            depth: 0,
+            breaks: false,
+            stop_at: None,
+            slow_at: None,
+            empty: false,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -32,22 +53,28 @@ impl Environment for Greedy {
 
     fn step(&mut self, _: &[Token], out: &mut Observation<'_>) -> Result<Outcome, Broken> {
         out.push(Token(1));
-        if self.breaks && self.index == 1 {
-            Err(Broken)
-        } else {
-            Ok(Outcome::Delegate { children: 3 })
+        if let Some((_, progress)) = self.stop_at.as_ref().filter(|(depth, _)| *depth == self.depth) {
+            progress.stop();
         }
+        if self.slow_at == Some(self.depth) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if self.breaks && self.index == 1 {
+            return Err(Broken);
+        }
+        let children = if self.empty && self.index == 1 { 0 } else { 3 };
+        Ok(Outcome::Delegate { children })
     }
 
     fn child(&mut self, index: u8) -> Result<Self, Broken> {
         if self.breaks && index == 2 {
-            Err(Broken)
-        } else {
-            Ok(Self {
-                index,
-                breaks: self.breaks,
-            })
+            return Err(Broken);
         }
+        Ok(Self {
+            index,
+            depth: self.depth + 1,
+            ..self.clone()
+        })
     }
 
     fn resume(&mut self, answers: &[Answer<'_>], _: &mut Observation<'_>) -> Result<Outcome, Broken> {
@@ -92,9 +119,9 @@ fn settings(deadline: Duration) -> Settings {
     }
 }
 
-async fn roll(breaks: bool, limits: Limits, settings: &Settings) -> Vec<Rollout> {
+async fn roll(root: Greedy, limits: Limits, settings: &Settings) -> Vec<Rollout> {
     let jobs = (0..6).map(|seed| Job {
-        root: Greedy { index: 0, breaks },
+        root: root.clone(),
         task: "t".into(),
         seed,
         limits,
@@ -115,7 +142,7 @@ fn count(rollout: &Rollout, of: impl Fn(NodeStatus) -> bool) -> usize {
 /// 3^0 + ... + 3^6 nodes with one of them at work at a time: a waiting parent that held a slot would stop everything.
 #[tokio::test]
 async fn a_full_tree_runs_on_a_single_slot() {
-    for rollout in roll(false, limits(), &settings(Duration::from_secs(60))).await {
+    for rollout in roll(Greedy::root(), limits(), &settings(Duration::from_secs(60))).await {
         assert_eq!(rollout.tree.nodes().len(), 1093);
         assert_eq!(count(&rollout, |status| status == NodeStatus::Finished), 1093);
         assert_eq!(rollout.transcripts.len(), 1093);
@@ -124,7 +151,16 @@ async fn a_full_tree_runs_on_a_single_slot() {
 
 #[tokio::test]
 async fn what_breaks_costs_its_own_node() {
-    for rollout in roll(true, limits(), &settings(Duration::from_secs(60))).await {
+    for rollout in roll(
+        Greedy {
+            breaks: true,
+            ..Greedy::root()
+        },
+        limits(),
+        &settings(Duration::from_secs(60)),
+    )
+    .await
+    {
         let invalid = count(&rollout, |status| status == NodeStatus::Invalid);
         assert!(invalid > 2);
         assert_eq!(rollout.faults.len(), invalid);
@@ -143,29 +179,67 @@ async fn a_policy_that_spawns_all_it_can_meets_the_caps() {
         concurrent_max: 16,
         ..limits()
     };
-    for rollout in roll(false, limits, &settings(Duration::from_secs(60))).await {
+    for rollout in roll(Greedy::root(), limits, &settings(Duration::from_secs(60))).await {
         assert_eq!(rollout.tree.nodes().len(), 100);
     }
     let limits = Limits {
         tokens_max: 50,
         ..limits
     };
-    for rollout in roll(false, limits, &settings(Duration::from_secs(60))).await {
+    for rollout in roll(Greedy::root(), limits, &settings(Duration::from_secs(60))).await {
         assert!(rollout.sampled() <= 50);
         assert!(count(&rollout, |status| status == NodeStatus::Truncated(Limit::Tokens)) > 0);
     }
 }
 
 #[tokio::test]
-async fn a_deadline_and_a_stop_end_every_node() {
-    for rollout in roll(false, limits(), &settings(Duration::ZERO)).await {
-        let ended = count(&rollout, |status| status == NodeStatus::TimedOut);
-        assert!(ended == rollout.tree.nodes().len());
+async fn an_environment_that_asks_for_the_impossible_costs_its_own_nodes() {
+    let root = Greedy {
+        empty: true,
+        ..Greedy::root()
+    };
+    for rollout in roll(root, limits(), &settings(Duration::from_secs(60))).await {
+        let invalid = count(&rollout, |status| status == NodeStatus::Invalid);
+        assert!(invalid > 0);
+        assert_eq!(rollout.faults.len(), invalid);
+        assert_eq!(rollout.success(), 1.0);
     }
+}
+
+/// The deadline falls while the tree is half grown: what had ended stays, everything else is timed out, and nobody judges the root.
+#[tokio::test]
+async fn a_deadline_ends_every_node() {
+    let root = Greedy {
+        slow_at: Some(2),
+        ..Greedy::root()
+    };
+    let rollouts = roll(root, limits(), &settings(Duration::from_millis(100))).await;
+    assert_eq!(rollouts.len(), 6);
+    for rollout in rollouts {
+        let nodes = rollout.tree.nodes();
+        assert!((1..1093).contains(&nodes.len()), "{}", nodes.len());
+        assert!(nodes.iter().all(|node| node.status.is_some()));
+        assert_eq!(nodes[0].status, Some(NodeStatus::TimedOut));
+        assert!(!rollout.is_judged());
+    }
+}
+
+#[tokio::test]
+async fn a_stop_cancels_what_is_under_way_and_begins_nothing() {
     let settings = settings(Duration::from_secs(60));
-    settings.progress.stop();
+    let root = Greedy {
+        stop_at: Some((3, Arc::clone(&settings.progress))),
+        ..Greedy::root()
+    };
+    let rollouts = roll(root.clone(), limits(), &settings).await;
     assert!(
-        roll(false, limits(), &settings).await.is_empty(),
-        "nothing is begun after a stop"
+        !rollouts.is_empty() && rollouts.len() < 6,
+        "two under way on each of two workers: {}",
+        rollouts.len()
     );
+    for rollout in rollouts {
+        assert_eq!(rollout.tree.nodes()[0].status, Some(NodeStatus::Cancelled));
+        assert!(rollout.tree.nodes().iter().all(|node| node.status.is_some()));
+    }
+    assert!(roll(root, limits(), &settings).await.is_empty());
 }

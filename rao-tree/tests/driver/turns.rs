@@ -284,6 +284,7 @@ fn an_overflowing_observation_ends_the_node_unless_it_is_done() {
         (Outcome::Continue, NodeStatus::Truncated(Limit::Context)),
         (delegate(2), NodeStatus::Truncated(Limit::Context)),
         (Outcome::Truncate(Limit::Steps), NodeStatus::Truncated(Limit::Steps)),
+        (Outcome::Fail, NodeStatus::Failed),
         (DONE, NodeStatus::Finished),
     ] {
         let mut run = Run::with_root(WIDE);

@@ -1,8 +1,6 @@
 //! `rao eval`.
 
 use super::policy::{Arm, load};
-use anyhow::bail;
-use rao_trainer::environments::textcraft::Difficulty;
 use rao_trainer::rollout::Progress;
 use rao_trainer::train::judge;
 use rao_trainer::{environments, table};
@@ -23,14 +21,9 @@ pub struct Args {
     /// Which of its policies.
     #[arg(long, value_enum, default_value_t = Arm::Recursive)]
     arm: Arm,
-    /// Difficulties, separated by commas: easy, medium, hard, extreme.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "DIFFICULTY",
-        default_value = "easy,medium,hard,extreme"
-    )]
-    tasks: Vec<String>,
+    /// Difficulties, separated by commas: easy, medium, hard, extreme. Default: as the run was evaluated.
+    #[arg(long, value_delimiter = ',', value_name = "DIFFICULTY")]
+    tasks: Option<Vec<String>>,
     /// Tasks per difficulty; 0 takes all there are. Default: as the run was evaluated.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -43,30 +36,29 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCode> {
-    let (policy, config) = load(&args.policy, args.arm, &args.settings)?;
-    let mut wanted = Vec::new();
-    for name in &args.tasks {
-        wanted.push(name.parse::<Difficulty>()?);
+    let (policy, mut config) = load(&args.policy, args.arm, &args.settings)?;
+    if let Some(names) = &args.tasks {
+        config.eval.difficulties = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     }
-    let mut benchmark = environments::benchmark(&config.world)?;
-    benchmark.val.retain(|task| wanted.contains(&task.difficulty));
-    if benchmark.val.is_empty() {
-        bail!("the benchmark has no held-out task of these difficulties");
-    }
-    let mut config = config;
     if let Some(limit) = args.limit {
         let eval = &mut config.eval;
         (eval.easy, eval.medium, eval.hard, eval.extreme) = (limit, limit, limit, limit);
     }
+    let benchmark = environments::benchmark(&config.world)?;
     let depth = args.arm.depth(&config);
     let scores = judge(&policy, &benchmark, &config, depth, "evaluation", progress).await?;
     if progress.is_stopped() {
         return Ok(ExitCode::from(130));
     }
-    if args.json {
-        println!("{}", serde_json::to_string(&scores)?);
+    let text = if args.json {
+        format!(
+            "{}
+",
+            serde_json::to_string(&scores)?
+        )
     } else {
-        print!("{}", table::arm(args.arm.name(), &scores));
-    }
+        table::arm(args.arm.name(), &scores)
+    };
+    super::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ mod trace;
 mod train;
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Trains one policy to solve tasks by delegating to new instances of itself.
@@ -59,6 +60,15 @@ pub fn main() -> ExitCode {
             eprintln!("rao: {}", describe(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints to standard output. A reader that has gone away (`rao trace FILE | head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
@@ -121,6 +131,6 @@ async fn stop_on_interrupt(progress: std::sync::Arc<rao_trainer::rollout::Progre
             std::process::exit(130);
         }
         progress.stop();
-        eprintln!("\nrao: stopping: saving what has been trained; Ctrl-C again stops at once");
+        eprintln!("\nrao: stopping once the work under way is safe; Ctrl-C again stops at once");
     }
 }

@@ -1,11 +1,13 @@
 //! `rao rollout`.
 
 use super::policy::{Arm, load};
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use rao_trainer::environments::textcraft::Task;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
 use rao_trainer::rollout::{Job, Progress, RolloutEngine, Settings};
-use rao_trainer::{environments, evaluate, seed, trace};
+use rao_trainer::run::write_whole;
+use rao_trainer::trace::Trace;
+use rao_trainer::{environments, evaluate, seed};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,6 +40,9 @@ pub struct Args {
     /// Nodes to print.
     #[arg(long, default_value_t = 100)]
     nodes: usize,
+    /// Print figures as JSON instead of the tree.
+    #[arg(long)]
+    json: bool,
     /// Another configuration key for this rollout, for example eval.limits.depth=6; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -73,12 +78,45 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         return Ok(ExitCode::from(130));
     };
     if let Some(path) = &args.trace {
-        std::fs::write(path, &rollout.log).with_context(|| format!("cannot write {}", path.display()))?;
+        write_whole(path, &rollout.log)?;
     }
-    println!("{}: {} task", task.id, task.difficulty);
-    print!("{}", trace::render(&rollout.log, args.nodes)?);
-    println!("{:.3} s", rollout.seconds);
-    Ok(ExitCode::SUCCESS)
+    let text = if args.json {
+        let nodes = rollout.tree.nodes();
+        let found = serde_json::json!({
+            "task": task.id,
+            "difficulty": task.difficulty,
+            "success": rollout.success(),
+            "judged": rollout.is_judged(),
+            "nodes": nodes.len(),
+            "depth": nodes.iter().map(|node| node.depth.0).max(),
+            "tokens": rollout.tokens(),
+            "sampled": rollout.sampled(),
+            "critical_path": rollout.critical_path(),
+            "faults": rollout.faults,
+            "seconds": rollout.seconds,
+        });
+        format!("{found}\n")
+    } else {
+        let (tree, _) = Trace::read(&rollout.log);
+        let faults: String = rollout
+            .faults
+            .iter()
+            .map(|fault| format!("environment broke: {fault}\n"))
+            .collect();
+        format!(
+            "{}: {} task\n{}{faults}{:.3} s\n",
+            task.id,
+            task.difficulty,
+            tree.draw(args.nodes),
+            rollout.seconds
+        )
+    };
+    super::print(&text)?;
+    Ok(if progress.is_stopped() {
+        ExitCode::from(130)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn find<'a>(val: &'a [Task], train: &'a [Task], name: &str) -> anyhow::Result<&'a Task> {

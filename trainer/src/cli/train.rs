@@ -4,7 +4,7 @@ use anyhow::Context;
 use rao_trainer::config::Config;
 use rao_trainer::rollout::Progress;
 use rao_trainer::run::RunDir;
-use rao_trainer::train::{Outcome, prepare, quickstart};
+use rao_trainer::train::{Outcome, Plan, quickstart};
 use rao_trainer::{environments, table};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,26 +39,26 @@ pub struct Args {
 pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCode> {
     let config = Config::resolve(args.config.as_deref(), &args.settings)?;
     if args.print_config {
-        print!("{}", config.to_toml());
+        super::print(&config.to_toml()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let benchmark = environments::benchmark(&config.world)?;
-    prepare(&config, &benchmark)?;
+    let plan = Plan::new(&config, &benchmark)?;
     let run = RunDir::create(args.run.as_deref(), &config)?;
-    let outcome = quickstart(&config, &benchmark, &run, progress)
+    let outcome = quickstart(plan, &run, progress)
         .await
         .with_context(|| format!("the run in {} did not finish", run.path().display()))?;
     match outcome {
-        Outcome::Finished(summary) if args.json => println!("{}", serde_json::to_string(&summary)?),
+        Outcome::Finished(summary) if args.json => super::print(&format!("{}\n", serde_json::to_string(&summary)?))?,
         Outcome::Finished(summary) => {
-            println!("{}", table::render(&summary));
-            println!(
-                "seed {}: trained in {:.0} s, {:.0} s in all; everything is in {}",
+            super::print(&format!(
+                "{}\nseed {}: trained in {:.0} s, {:.0} s in all; everything is in {}\n",
+                table::render(&summary),
                 summary.seed,
                 summary.train_seconds,
                 summary.total_seconds,
                 run.path().display(),
-            );
+            ))?;
         }
         Outcome::Interrupted => {
             eprintln!(

@@ -50,6 +50,14 @@ where
             tokio::task::spawn_blocking(move || {
                 let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let rollouts = worker.rollout(next, &settings);
+                if rollouts.is_err() {
+                    // The others finish what they have under way and find nothing more.
+                    queue
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .by_ref()
+                        .for_each(drop);
+                }
                 (worker, rollouts)
             })
         });

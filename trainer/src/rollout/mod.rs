@@ -2,7 +2,8 @@
 //!
 //! A [`Worker`] owns a policy and advances all live nodes of all its trees by one engine step at a time: a node that waits for children
 //! holds no slot, and a tree that ends makes room for the next. What happens inside a tree depends on its seed alone, never on
-//! which other trees share the batch: its clock is the engine step, in which every live node draws one token.
+//! which other trees share the batch: its clock is the engine step, in which every live node draws one token. Only the deadline is on the
+//! wall clock: it is there so that nothing waits for ever, and what it ends counts as timed out, not as failed.
 
 mod engine;
 mod transcript;
@@ -55,7 +56,6 @@ pub struct Settings {
 pub struct Progress {
     trees: AtomicU64,
     nodes: AtomicU64,
-    tokens: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -68,11 +68,6 @@ impl Progress {
     /// Nodes that have ended.
     pub fn nodes(&self) -> u64 {
         self.nodes.load(Ordering::Relaxed)
-    }
-
-    /// Tokens of the contexts of nodes that have ended: read and sampled.
-    pub fn tokens(&self) -> u64 {
-        self.tokens.load(Ordering::Relaxed)
     }
 
     /// Asks every worker to cancel its trees at its next step.
@@ -121,6 +116,15 @@ impl Rollout {
         self.tree.nodes().first().map_or(0, rao_tree::Node::critical_path)
     }
 
+    /// Whether the root says anything about the policy: it was neither timed out, cancelled nor invalid.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.tree
+            .nodes()
+            .first()
+            .is_some_and(|root| rao_tree::credit::Member::from(root).counts())
+    }
+
     /// The root's success in 0..=1; 0 unless it finished.
     #[must_use]
     pub fn success(&self) -> f32 {
@@ -135,6 +139,9 @@ pub enum RolloutError {
     /// The policy failed.
     #[error("the policy failed: {0}")]
     Policy(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The buffers of an action do not fit together: a defect of this crate.
+    #[error("action: {0}")]
+    Completion(#[from] rao_tree::CompletionError),
     /// The driver was called out of turn: a defect of this crate.
     #[error("driver: {0}")]
     Driver(#[from] rao_tree::DriverError),

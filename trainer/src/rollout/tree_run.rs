@@ -4,8 +4,8 @@ use super::transcript::{Span, Transcript};
 use super::{Rollout, RolloutError, Settings};
 use rao_proto::{EncodeError, EventSink, Record, encode, encoded_len};
 use rao_tree::{
-    Action, Answer, Arena, ArenaFull, Completion, Driver, Environment, Launch, Mask, Node, NodeId, NodeStatus,
-    Observation, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
+    Action, Answer, Arena, ArenaFull, Completion, Driver, DriverError, Environment, Launch, Mask, Node, NodeId,
+    NodeStatus, Observation, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
 };
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -141,10 +141,12 @@ impl<E: Environment> TreeRun<E> {
 
     /// Does everything that needs no policy: opens nodes, resumes parents, lines up requests.
     pub(super) fn advance(&mut self, settings: &Settings) -> Result<(), RolloutError> {
-        if self.started.elapsed() > settings.deadline {
+        // A tree that has not begun has nothing to end: its root opens first.
+        let begun = !self.driver.tree().nodes().is_empty();
+        if begun && self.started.elapsed() > settings.deadline {
             let at_us = self.at_us();
             self.driver.handle_deadline(at_us, &mut self.log)?;
-        } else if settings.progress.is_stopped() {
+        } else if begun && settings.progress.is_stopped() {
             let at_us = self.at_us();
             self.driver.handle_cancel(at_us, &mut self.log)?;
         }
@@ -170,7 +172,12 @@ impl<E: Environment> TreeRun<E> {
     }
 
     /// One request for every node that is drawing.
-    pub(super) fn requests<'s>(&'s mut self, temperature: f32, words: usize, out: &mut Vec<Request<'s>>) {
+    pub(super) fn requests<'s>(
+        &'s mut self,
+        temperature: f32,
+        words: usize,
+        out: &mut Vec<Request<'s>>,
+    ) -> Result<(), RolloutError> {
         let tag = self.tag;
         for (node, seat) in &mut self.drawing {
             let seat = seat.as_mut();
@@ -180,8 +187,7 @@ impl<E: Environment> TreeRun<E> {
                 &mut seat.masks[..seat.room * words],
                 words,
             );
-            // The three buffers are cut to the same room above.
-            let Ok(completion) = completion else { continue };
+            let completion = completion?;
             out.push(Request {
                 sequence: sequence(tag, *node),
                 prompt: &seat.transcript.tokens,
@@ -192,6 +198,7 @@ impl<E: Environment> TreeRun<E> {
                 stop: None,
             });
         }
+        Ok(())
     }
 
     /// How many requests [`requests`](Self::requests) makes.
@@ -316,7 +323,11 @@ impl<E: Environment> TreeRun<E> {
             weights,
             stop: seat.stop.unwrap_or(Stop::Length),
         };
-        let goes_on = self.driver.handle_action(node, action, at_us, &mut self.log)?;
+        let acted = self.driver.handle_action(node, action, at_us, &mut self.log);
+        let Some(goes_on) = self.settle(node, acted)? else {
+            self.put_back(node, seat, settings);
+            return Ok(());
+        };
         let start = seat.transcript.tokens.len() as u32;
         let Seat {
             transcript,
@@ -346,8 +357,10 @@ impl<E: Environment> TreeRun<E> {
             Ok(outcome) => {
                 seat.transcript.tokens.extend_from_slice(seen.tokens());
                 let value = seat.environment.answer();
-                self.driver
-                    .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log)?;
+                let taken = self
+                    .driver
+                    .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log);
+                self.settle(node, taken)?;
             }
             Err(error) => {
                 let error = error.to_string();
@@ -398,13 +411,29 @@ impl<E: Environment> TreeRun<E> {
             Ok(outcome) => {
                 seat.transcript.tokens.extend_from_slice(seen.tokens());
                 let value = seat.environment.answer();
-                self.driver
-                    .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log)?;
+                let taken = self
+                    .driver
+                    .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log);
+                self.settle(node, taken)?;
             }
             Err(error) => self.broke(node, error)?,
         }
         self.put_back(node, seat, settings);
         Ok(())
+    }
+
+    /// What a node's own policy or environment did wrong costs that node; anything else is a defect here and ends the rollout.
+    fn settle<T>(&mut self, node: NodeId, result: Result<T, DriverError>) -> Result<Option<T>, RolloutError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(
+                error @ (DriverError::EmptyDelegation(_)
+                | DriverError::OverRoom { .. }
+                | DriverError::Unpaired { .. }
+                | DriverError::Logprob(_)),
+            ) => self.broke(node, error.to_string()).map(|()| None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn broke(&mut self, node: NodeId, error: String) -> Result<(), RolloutError> {
@@ -430,11 +459,6 @@ impl<E: Environment> TreeRun<E> {
             .progress
             .nodes
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let tokens = seat.transcript.tokens.len() as u64;
-        settings
-            .progress
-            .tokens
-            .fetch_add(tokens, std::sync::atomic::Ordering::Relaxed);
         if settings.keep_transcripts {
             if self.transcripts.len() <= node.index() {
                 self.transcripts.resize_with(node.index() + 1, Transcript::default);

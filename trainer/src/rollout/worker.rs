@@ -76,7 +76,7 @@ impl<P: Policy> Worker<P> {
             let mut shares = Vec::with_capacity(trees.len());
             for tree in &mut trees {
                 shares.push(tree.drawing());
-                tree.requests(settings.temperature, words, &mut batch);
+                tree.requests(settings.temperature, words, &mut batch)?;
             }
             self.policy
                 .sample(&mut batch)

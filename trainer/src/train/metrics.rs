@@ -55,6 +55,8 @@ pub struct StepMetrics {
     pub critical_path: f64,
     /// Groups that taught nothing: no advantage in them, or no root that counts.
     pub groups_skipped: usize,
+    /// Trees whose root could not be judged: timed out, cancelled or invalid.
+    pub unjudged: usize,
     /// Environments that broke.
     pub faults: usize,
     /// Mean importance ratio of the updates.
@@ -78,15 +80,8 @@ pub struct StepMetrics {
 }
 
 impl StepMetrics {
-    pub(super) fn of(
-        phase: &'static str,
-        step: usize,
-        tokens_total: u64,
-        groups: &[Vec<Rollout>],
-        credits: &[Vec<TreeCredit>],
-        reports: Vec<StepReport>,
-        (lr, rollout_seconds, train_seconds): (f64, f64, f64),
-    ) -> Self {
+    /// What the rollouts, their credit and the updates say of themselves; where the step stands and what it took is the caller's to fill in.
+    pub(super) fn of(groups: &[Vec<Rollout>], credits: &[Vec<TreeCredit>], reports: &[StepReport]) -> Self {
         let trees = || groups.iter().flatten();
         let nodes = || trees().flat_map(|rollout| rollout.tree.nodes());
         let share = |count: usize, of: usize| if of == 0 { 0.0 } else { count as f64 / of as f64 };
@@ -101,9 +96,6 @@ impl StepMetrics {
         let sampled: u64 = trees().map(Rollout::sampled).sum();
         let path: u64 = trees().map(Rollout::critical_path).sum();
         Self {
-            phase,
-            step,
-            tokens_total,
             tokens: trees().map(Rollout::tokens).sum(),
             root_success: share(trees().filter(|tree| tree.success() > 0.0).count(), trees().count()),
             node_success: share(nodes().filter(succeeded).count(), nodes().count()),
@@ -114,6 +106,7 @@ impl StepMetrics {
                 .iter()
                 .filter(|group| group.iter().all(|tree| !tree.teaches))
                 .count(),
+            unjudged: trees().filter(|tree| !tree.is_judged()).count(),
             faults: trees().map(|rollout| rollout.faults.len()).sum(),
             ratio: mean(|report| report.ratio),
             logprob_delta: mean(|report| report.logprob_delta),
@@ -121,9 +114,7 @@ impl StepMetrics {
             clipped: mean(|report| report.clipped),
             loss: mean(|report| report.loss),
             grad_norm: mean(|report| report.grad_norm),
-            lr,
-            rollout_seconds,
-            train_seconds,
+            ..Self::default()
         }
     }
 

@@ -13,7 +13,7 @@ mod tasks;
 mod warmstart;
 
 #[cfg(feature = "candle")]
-pub use quickstart::{Outcome, judge, prepare, quickstart};
+pub use quickstart::{Outcome, Plan, judge, quickstart};
 pub use tasks::TaskOrder;
 #[cfg(feature = "candle")]
 pub use warmstart::warm_start;

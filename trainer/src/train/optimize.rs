@@ -128,21 +128,21 @@ pub async fn optimize(
         let clock = Instant::now();
         let credits = assign(&rao.estimator, &groups)?;
         let lr = learning_rate(rao, position);
-        let report = update(trainee, &groups, &credits, rao, objective, lr, &mut shuffle)?;
+        let reports = update(trainee, &groups, &credits, rao, objective, lr, &mut shuffle)?;
         trainee.publish(&mut engine)?;
         let train_seconds = clock.elapsed().as_secs_f64();
 
         let tokens: u64 = groups.iter().flatten().map(Rollout::tokens).sum();
         spent.tokens += tokens;
-        let step = StepMetrics::of(
-            arm.name,
-            spent.steps,
-            spent.tokens,
-            &groups,
-            &credits,
-            report,
-            (lr, rollout_seconds, train_seconds),
-        );
+        let step = StepMetrics {
+            phase: arm.name,
+            step: spent.steps,
+            tokens_total: spent.tokens,
+            lr,
+            rollout_seconds,
+            train_seconds,
+            ..StepMetrics::of(&groups, &credits, &reports)
+        };
         spent.steps += 1;
         phase.set(position as u64 + 1, &step.line());
         metrics.write(&step)?;

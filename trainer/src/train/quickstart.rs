@@ -22,24 +22,57 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// Trains and evaluates what `config` describes, and leaves everything in `run`.
+/// A run that has been checked as far as it can be before there is a run directory.
+pub struct Plan<'a> {
+    config: &'a Config,
+    benchmark: &'a Benchmark,
+    base: Trainee,
+    tasks: Vec<&'a Task>,
+}
+
+impl<'a> Plan<'a> {
+    /// Checks the model's shape, the device, and that there is something to train on.
+    ///
+    /// # Errors
+    /// [`TrainError`].
+    pub fn new(config: &'a Config, benchmark: &'a Benchmark) -> Result<Self, TrainError> {
+        let of = |difficulty| benchmark.train.iter().filter(move |task| task.difficulty == difficulty);
+        let difficulty = config.rao.difficulty;
+        for needed in [Difficulty::Easy, difficulty] {
+            if of(needed).next().is_none() {
+                return Err(TrainError::NoTasks { difficulty: needed });
+            }
+        }
+        Ok(Self {
+            config,
+            benchmark,
+            base: Trainee::new(config)?,
+            tasks: of(difficulty).collect(),
+        })
+    }
+}
+
+/// Trains and evaluates what was planned, and leaves everything in `run`.
 ///
 /// # Errors
 /// [`TrainError`]; what had been written by then stays in the run directory.
-pub async fn quickstart(
-    config: &Config,
-    benchmark: &Benchmark,
-    run: &RunDir,
-    progress: &Arc<Progress>,
-) -> Result<Outcome, TrainError> {
+pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) -> Result<Outcome, TrainError> {
+    let Plan {
+        config,
+        benchmark,
+        mut base,
+        tasks,
+    } = plan;
     let started = Instant::now();
-    let (mut base, tasks) = prepare(config, benchmark)?;
     let mut metrics = Metrics::create(&run.path().join("metrics.jsonl"))?;
 
     let phase = Phase::begin("warm start", config.warmstart.steps as u64);
     warm_start(&mut base, benchmark, config, &mut metrics, &phase, progress)?;
-    phase.end("cloned the teacher");
     base.save(&run.policy("base"))?;
+    if progress.is_stopped() {
+        return Ok(Outcome::Interrupted);
+    }
+    phase.end("cloned the teacher");
 
     let mut recursive = base.fork(&config.rao)?;
     let phase = Phase::begin("RAO", config.rao.steps as u64);
@@ -107,27 +140,6 @@ pub async fn quickstart(
     };
     run.write_summary(&summary)?;
     Ok(Outcome::Finished(Box::new(summary)))
-}
-
-/// Everything that can be refused before there is a run directory: the model's shape, and whether there is anything to train on.
-/// Returns the untrained policy and the root tasks.
-///
-/// # Errors
-/// [`TrainError`].
-pub fn prepare<'a>(config: &Config, benchmark: &'a Benchmark) -> Result<(Trainee, Vec<&'a Task>), TrainError> {
-    let of = |difficulty| {
-        benchmark
-            .train
-            .iter()
-            .filter(move |task: &&Task| task.difficulty == difficulty)
-    };
-    let difficulty = config.rao.difficulty;
-    for needed in [Difficulty::Easy, difficulty] {
-        if of(needed).next().is_none() {
-            return Err(TrainError::NoTasks { difficulty: needed });
-        }
-    }
-    Ok((Trainee::new(config)?, of(difficulty).collect()))
 }
 
 /// Evaluates one policy, with a bar that counts trees.

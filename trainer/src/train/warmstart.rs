@@ -35,6 +35,9 @@ pub fn warm_start(
 ) -> Result<(), TrainError> {
     let warm = &config.warmstart;
     let seed = crate::seed::derive(config.seed, &[0x3a97]);
+    if warm.steps == 0 {
+        return Ok(());
+    }
     let lessons = lessons(benchmark, config, seed, progress)?;
     let mut random = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(seed, &[1]));
     for step in 0..warm.steps {

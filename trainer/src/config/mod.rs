@@ -3,13 +3,25 @@
 //! Values come from the defaults, then from a TOML file, then from `--set key=value`. An unknown key or a value of another type is
 //! refused with its dotted path and the nearest key there is; the resolved configuration is written into the run directory.
 
+mod merge;
+
 use crate::environments::textcraft::Difficulty;
 use crate::environments::textcraft::teacher::Flaws;
+use merge::{merge, parse_setting};
 use rao_tree::Limits;
 use rao_tree::credit::Estimator;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use toml::{Table, Value};
+use toml::Table;
+
+/// Longest context, in tokens: the window of the policies that are trained here.
+pub const CONTEXT_MAX: u32 = 4096;
+/// Longest wall clock of a tree, in seconds: eleven days, which nobody waits for by accident.
+const SECONDS_MAX: f64 = 1e6;
+/// Most trees of one step: their transcripts are held in memory until the update.
+const TREES_MAX: usize = 65_536;
+/// Most rollout threads: each keeps a cache of its own.
+const THREADS_MAX: usize = 256;
 
 /// Everything that a training run is made of. The default is the quickstart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,19 +89,25 @@ pub struct Agent {
     pub slots: u32,
 }
 
-/// Caps of a tree; see [`Limits`].
+/// Caps of a tree: those of [`Limits`], and a wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs)] // Each is documented where it acts: rao_tree::Limits.
 pub struct TreeLimits {
+    /// Deepest node; 0 forbids delegation.
     pub depth: u8,
+    /// Nodes of the tree.
     pub nodes: u32,
+    /// Children of one node over its life.
     pub children: u16,
+    /// Actions of one node.
     pub steps: u16,
+    /// Tokens that may be sampled in the whole tree.
     pub tokens: u64,
+    /// Tokens of one node's context, at most 4096.
     pub context: u32,
+    /// Nodes at work at once; bounds memory, never refuses.
     pub concurrent: u32,
-    /// Wall clock of one tree, in seconds.
+    /// Wall clock of one tree, in seconds; what has not ended by then is timed out and teaches nothing.
     pub seconds: f64,
 }
 
@@ -190,6 +208,8 @@ pub struct Flat {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Eval {
+    /// Difficulties to evaluate.
+    pub difficulties: Vec<Difficulty>,
     /// Tasks per difficulty; 0 takes all there are.
     pub easy: usize,
     /// See `easy`.
@@ -267,6 +287,7 @@ impl Default for Config {
             },
             flat: Flat { enabled: true },
             eval: Eval {
+                difficulties: Difficulty::ALL.to_vec(),
                 easy: 0,
                 medium: 0,
                 hard: 0,
@@ -364,16 +385,21 @@ impl Config {
         }
         let config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
             origin: "configuration".into(),
-            message: error.to_string().trim().to_owned(),
+            message: error.to_string().trim().replace('\n', " "),
         })?;
         config.validate()?;
         Ok(config)
     }
 
     /// The configuration as TOML.
-    #[must_use]
-    pub fn to_toml(&self) -> String {
-        toml::to_string_pretty(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// [`ConfigError::Syntax`]; a configuration that was resolved always has a form in TOML.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string_pretty(self).map_err(|error| ConfigError::Syntax {
+            origin: "configuration".into(),
+            message: error.to_string(),
+        })
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -425,6 +451,26 @@ impl Config {
                 return fail(path, "is a probability: it takes a number from 0 to 1");
             }
         }
+        if rao.grad_clip.is_nan() || rao.grad_clip <= 0.0 {
+            return fail("rao.grad_clip", "takes a number above 0; inf switches clipping off");
+        }
+        if !(rao.ratio_clip.is_finite() && rao.ratio_clip > 0.0) {
+            return fail("rao.ratio_clip", "takes a finite number above 0; the paper's is 5");
+        }
+        if !(rao.weight_decay.is_finite() && rao.weight_decay >= 0.0) {
+            return fail("rao.weight_decay", "takes a finite number of at least 0");
+        }
+        for (path, beta) in [("rao.beta1", rao.beta1), ("rao.beta2", rao.beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return fail(path, "takes a number from 0 to below 1");
+            }
+        }
+        if rao.tasks.saturating_mul(rao.trees) > TREES_MAX {
+            return fail("rao.tasks", "times `rao.trees` takes at most 65536 trees a step");
+        }
+        if self.threads > THREADS_MAX {
+            return fail("threads", "takes at most 256; 0 takes one per core");
+        }
         if !(rao.temperature.is_finite() && rao.temperature > 0.0) {
             return fail(
                 "rao.temperature",
@@ -441,8 +487,11 @@ impl Config {
             return fail("agent.slots", "takes 2 to 64");
         }
         for (path, limits) in [("limits", &self.limits), ("eval.limits", &self.eval.limits)] {
-            if limits.context < 8 {
-                return fail(path, "`context` below 8 tokens cannot hold a prompt and an action");
+            if !(8..=CONTEXT_MAX).contains(&limits.context) {
+                return fail(
+                    path,
+                    "`context` takes 8 to 4096 tokens: a prompt and an action must fit, and the policy's window",
+                );
             }
             if limits.nodes == 0 || limits.steps == 0 || limits.tokens == 0 || limits.concurrent == 0 {
                 return fail(path, "`nodes`, `steps`, `tokens` and `concurrent` take at least 1");
@@ -450,108 +499,11 @@ impl Config {
             if limits.depth as usize >= rao_tree::credit::DEPTHS {
                 return fail(path, "`depth` takes at most 63");
             }
-            if !(limits.seconds.is_finite() && limits.seconds > 0.0) {
-                return fail(path, "`seconds` takes a finite number above 0");
+            if !(limits.seconds > 0.0 && limits.seconds <= SECONDS_MAX) {
+                return fail(path, "`seconds` takes a number above 0 and up to 1e6");
             }
         }
         Ok(())
-    }
-}
-
-fn parse_setting(setting: &str, origin: &str) -> Result<Table, ConfigError> {
-    let syntax = |message: String| ConfigError::Syntax {
-        origin: origin.into(),
-        message,
-    };
-    let Some((key, value)) = setting.split_once('=') else {
-        return Err(syntax("takes the form key=value, for example rao.steps=20".into()));
-    };
-    // A bare word is a string: nobody quotes on a command line.
-    let quoted = format!("{} = {}", key.trim(), Value::String(value.trim().into()));
-    format!("{} = {}", key.trim(), value.trim())
-        .parse()
-        .or_else(|_| quoted.parse())
-        .map_err(|error: toml::de::Error| syntax(error.message().to_owned()))
-}
-
-/// Lays `given` over `table`; every key of it must already be there, with a value of the same type.
-fn merge(table: &mut Table, given: Table, origin: &str) -> Result<(), ConfigError> {
-    let mut known = Vec::new();
-    paths(table, "", &mut known);
-    merge_below(table, given, origin, "", &known)
-}
-
-fn merge_below(
-    table: &mut Table,
-    given: Table,
-    origin: &str,
-    prefix: &str,
-    known: &[String],
-) -> Result<(), ConfigError> {
-    for (key, value) in given {
-        let path = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
-        let Some(place) = table.get_mut(&key) else {
-            return Err(ConfigError::UnknownKey {
-                origin: origin.into(),
-                nearest: nearest(&path, known),
-                path,
-            });
-        };
-        match (place, value) {
-            (Value::Table(below), Value::Table(value)) => merge_below(below, value, origin, &path, known)?,
-            (place @ Value::Float(_), Value::Integer(value)) => *place = Value::Float(value as f64),
-            (place, value) if place.type_str() == value.type_str() => *place = value,
-            (place, value) => {
-                return Err(ConfigError::WrongType {
-                    origin: origin.into(),
-                    path,
-                    expected: article(place),
-                    found: article(&value),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-fn paths(table: &Table, prefix: &str, out: &mut Vec<String>) {
-    for (key, value) in table {
-        let path = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
-        if let Value::Table(below) = value {
-            paths(below, &path, out);
-        }
-        out.push(path);
-    }
-}
-
-fn nearest(path: &str, known: &[String]) -> Option<String> {
-    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
-    // A right name in the wrong section is nearer than a similar name in the right one.
-    let score = |candidate: &String| {
-        let whole = strsim::jaro_winkler(path, candidate);
-        let name = strsim::jaro_winkler(&last(path), &last(candidate));
-        whole + 2.0 * name
-    };
-    known.iter().max_by(|a, b| score(a).total_cmp(&score(b))).cloned()
-}
-
-fn article(value: &Value) -> &'static str {
-    match value {
-        Value::String(_) => "a string",
-        Value::Integer(_) => "an integer",
-        Value::Float(_) => "a number",
-        Value::Boolean(_) => "true or false",
-        Value::Array(_) => "a list",
-        Value::Table(_) => "a section",
-        Value::Datetime(_) => "a date",
     }
 }
 
@@ -583,7 +535,7 @@ mod tests {
         let config = Config::default();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.toml");
-        std::fs::write(&path, config.to_toml()).unwrap();
+        std::fs::write(&path, config.to_toml().unwrap()).unwrap();
         assert_eq!(Config::resolve(Some(&path), &[]).unwrap(), config);
     }
 
@@ -604,6 +556,13 @@ mod tests {
                 refused("warmstart.teacher.diligence=2"),
                 refused("eval.limits.context=3"),
                 refused("nonsense"),
+                refused("limits.seconds=1e20"),
+                refused("limits.context=5000"),
+                refused("rao.grad_clip=-1"),
+                refused("rao.beta2=1"),
+                refused("rao.ratio_clip=nan"),
+                refused("threads=100000"),
+                refused("qwertz=1"),
             ]
             .join("\n")
         );
