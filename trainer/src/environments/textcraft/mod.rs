@@ -28,6 +28,6 @@ pub mod workshop;
 pub mod world;
 
 pub use builder::{WorldBuilder, WorldError};
-pub use tasks::{Benchmark, Difficulty, Task, TaskError};
+pub use tasks::{Benchmark, Difficulty, SplitError, Task, TaskError};
 pub use workshop::{ActorId, CraftError, Workshop};
 pub use world::{ItemId, Recipe, World};
