@@ -25,9 +25,9 @@ pub struct AgentOptions {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     item: ItemId,
-    /// Amount that was last shown as missing.
+    /// Amount that was last shown as missing; 0 once the goal lacks none of it.
     missing: u32,
-    /// A child has delivered it since.
+    /// A child has delivered it since it was last shown as missing.
     delivered: bool,
 }
 
@@ -163,9 +163,9 @@ impl Agent {
             ([Word::Info, _], [_, slot]) => self.position(*slot).map(Action::Info),
             ([Word::Craft, _], [_, slot]) => self.position(*slot).map(Action::Craft),
             ([Word::Spawn, ..], [_, listed @ ..]) if !self.is_deep() => {
-                let listed = match words.last() {
-                    Some(Word::Go) => &listed[..listed.len() - 1],
-                    _ => listed,
+                let (listed, has_go) = match words.last() {
+                    Some(Word::Go) => (&listed[..listed.len() - 1], true),
+                    _ => (listed, false),
                 };
                 let mut items = Vec::with_capacity(SPAWN_MAX);
                 for (place, &token) in listed.iter().enumerate() {
@@ -177,13 +177,18 @@ impl Agent {
                     (!items.contains(&position)).then_some(())?;
                     items.push(position);
                 }
-                (listed.len() % 2 == 1 && items.len() <= SPAWN_MAX).then_some(Action::Spawn(items))
+                // GO ends a list that could go on, and only such a one.
+                let ended = items.len() < SPAWN_MAX && has_go || items.len() == SPAWN_MAX && !has_go;
+                (listed.len() % 2 == 1 && ended).then_some(Action::Spawn(items))
             }
             _ => None,
         }
     }
 
-    /// What is missing to make the wanted amount of an item, in the order of its recipe; `None` for an item without one.
+    /// Shows what is missing to make the wanted amount of an item, in the order of its recipe; BASE for an item without one.
+    ///
+    /// What the node has to obtain is what its goal lacks: the goal's INFO sets every ingredient afresh, to nothing where nothing is
+    /// missing. That of another item changes the ingredients it shows and leaves the rest alone, as the goal may still lack them.
     fn info(&mut self, position: usize, out: &mut Observation<'_>) {
         let Seen { item, missing, .. } = self.seen[position];
         let wanted = if position == 0 { self.count } else { missing };
@@ -193,32 +198,43 @@ impl Agent {
             out.push(Word::Base.token());
             return;
         };
-        let batches = wanted.div_ceil(recipe.yields);
-        for &(ingredient, amount) in &recipe.ingredients {
-            let stock = self.workshop().stock(ingredient);
-            let missing = amount.saturating_mul(batches).saturating_sub(stock);
+        let batches = recipe.batches(wanted);
+        for (ingredient, missing) in self.missing(&recipe.ingredients, batches) {
+            let shown = missing > 0;
             let known = self.seen.iter().position(|seen| seen.item == ingredient);
+            let fresh = Seen {
+                item: ingredient,
+                missing,
+                delivered: false,
+            };
             let place = match known {
-                Some(place) => place,
-                None if missing == 0 || self.seen.len() >= self.naming.len() => continue,
+                Some(place) => {
+                    if shown || position == 0 {
+                        self.seen[place] = fresh;
+                    }
+                    place
+                }
+                None if !shown || self.seen.len() >= self.naming.len() => continue,
                 None => {
-                    self.seen.push(Seen {
-                        item: ingredient,
-                        missing,
-                        delivered: false,
-                    });
+                    self.seen.push(fresh);
                     self.seen.len() - 1
                 }
             };
-            if place > 0 {
-                self.seen[place].missing = missing;
-                self.seen[place].delivered = false;
-            }
-            if missing > 0 {
+            if shown {
                 out.push(self.slot(place).token());
                 out.push(Word::Amount(missing).token());
             }
         }
+    }
+
+    /// What the stock lacks of each ingredient for that many batches, all read at one moment.
+    fn missing(&self, ingredients: &[(ItemId, u32)], batches: u32) -> Vec<(ItemId, u32)> {
+        let workshop = self.workshop();
+        let lacks = |&(item, amount): &(ItemId, u32)| {
+            let needed = amount.saturating_mul(batches);
+            (item, needed.saturating_sub(workshop.stock(item)))
+        };
+        ingredients.iter().map(lacks).collect()
     }
 
     fn craft(&mut self, position: usize) -> bool {
@@ -351,3 +367,6 @@ impl Constraint for Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

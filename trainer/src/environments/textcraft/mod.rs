@@ -6,8 +6,11 @@
 //! - [`generator`]: new worlds and tasks of the same distribution, from a seed.
 //! - [`Workshop`]: the inventory one tree shares, and who made what: the verdict of every node.
 //! - [`plan`]: plain recursion, the yardstick: how many nodes it takes and what it uses up.
+//! - [`vocabulary`], [`agent`]: the token language of a tiny model, and the environment of one node that speaks it.
+//! - [`teacher`]: a flawed policy in that language, for the warm start.
 //!
-//! Architecture invariant: nothing here knows tokens, policies or trees of agents; nothing recurses on the call stack.
+//! Architecture invariant: tokens, policies and nodes are the business of [`vocabulary`], [`agent`] and [`teacher`] alone; what the others
+//! do can be tested without any of them, and none of them uses these three. Nothing recurses on the call stack.
 
 pub mod agent;
 mod builder;
@@ -25,6 +28,6 @@ pub mod workshop;
 pub mod world;
 
 pub use builder::{WorldBuilder, WorldError};
-pub use tasks::{Benchmark, Difficulty, Task, TaskError};
+pub use tasks::{Benchmark, Difficulty, SplitError, Task, TaskError};
 pub use workshop::{ActorId, CraftError, Workshop};
 pub use world::{ItemId, Recipe, World};

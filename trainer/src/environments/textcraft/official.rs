@@ -7,7 +7,7 @@
 use super::builder::{WorldBuilder, WorldError};
 use super::records::{GoldRecord, MetadataRecord, RecipeRecord, TaskRecord};
 use super::tables;
-use super::tasks::{Benchmark, Difficulty, Task, TaskError};
+use super::tasks::{Benchmark, Difficulty, SplitError, Task, TaskError};
 use super::world::{ItemId, World};
 use serde::Deserialize;
 use std::fs;
@@ -27,25 +27,25 @@ pub fn embedded() -> Result<Benchmark, OfficialError> {
         &world,
     )?;
     let val = tables::parse_tasks("val.tsv", include_str!("../../../data/textcraft-synth/val.tsv"), &world)?;
-    Ok(Benchmark {
-        world: Arc::new(world),
-        train,
-        val,
-    })
+    benchmark(Path::new("textcraft-synth"), world, train, val)
 }
 
 /// Reads the official directory.
 ///
 /// # Errors
-/// [`OfficialError`], which names the file and, where there is one, the line.
+/// [`OfficialError`], which names the file and, where there is one, the line; or the directory, where a task id is used twice or an item is
+/// both trained on and held out.
 pub fn load(directory: &Path) -> Result<Benchmark, OfficialError> {
     let world = load_world(&directory.join("recipes"))?;
     let train = load_tasks(&directory.join(TRAIN_FILE), &world)?;
     let val = load_tasks(&directory.join(VAL_FILE), &world)?;
-    Ok(Benchmark {
-        world: Arc::new(world),
-        train,
-        val,
+    benchmark(directory, world, train, val)
+}
+
+fn benchmark(path: &Path, world: World, train: Vec<Task>, val: Vec<Task>) -> Result<Benchmark, OfficialError> {
+    Benchmark::new(Arc::new(world), train, val).map_err(|fault| OfficialError::Split {
+        path: path.into(),
+        fault,
     })
 }
 
@@ -200,6 +200,14 @@ pub enum OfficialError {
         line: usize,
         /// What is wrong with it.
         fault: TaskError,
+    },
+    /// The tasks do not fit together.
+    #[error("{}: {fault}", path.display())]
+    Split {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with them.
+        fault: SplitError,
     },
 }
 
@@ -412,5 +420,68 @@ mod tests {
             "t.jsonl:2: task t.0: its inventory lists log twice"
         );
         assert_eq!(tasks_message("\n"), "t.jsonl: nothing in it");
+    }
+
+    const STICK: &str = r#"{"ingredients": [{"item": "synth:plank"}],
+        "result": {"item": "synth:stick", "count": 4}, "synth_metadata": {"depth": 3}}"#;
+
+    /// A line of a task file that asks for one `target` of plenty of logs.
+    fn task_line(id: &str, target: &str) -> String {
+        format!(
+            r#"{{"id": "{id}", "misc": {{"target_items": {{"{target}": 1}}, "initial_inventory": {{"log": 9}}, "difficulty": "easy"}}}}"#
+        )
+    }
+
+    /// What comes of a whole directory; tasks are given as id and target.
+    fn load_all(
+        recipes: &[(&str, &str)],
+        [train, val]: [&[(&str, &str)]; 2],
+    ) -> (tempfile::TempDir, Result<Benchmark, OfficialError>) {
+        let lines = |tasks: &[(&str, &str)]| tasks.iter().map(|(id, target)| task_line(id, target) + "\n").collect();
+        let [train, val]: [String; 2] = [train, val].map(lines);
+        let directory = directory(recipes);
+        for (name, text) in [(TRAIN_FILE, train), (VAL_FILE, val)] {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        let loaded = load(directory.path());
+        (directory, loaded)
+    }
+
+    #[test]
+    fn a_whole_directory_is_a_benchmark_or_is_refused_by_name() {
+        let recipes = [("recipes/plank.json", PLANK), ("recipes/stick.json", STICK)];
+        let (_, loaded) = load_all(&recipes, [&[("t.0", "stick"), ("t.1", "stick")], &[("v.0", "plank")]]);
+        let Benchmark { world, train, val } = loaded.unwrap();
+        assert_eq!((world.len(), train.len(), val.len()), (3, 2, 1));
+
+        let refused = |recipes: &[_], tasks| {
+            let (directory, loaded) = load_all(recipes, tasks);
+            let message = message(&directory, loaded);
+            message.replace(&directory.path().display().to_string(), "directory")
+        };
+        assert_eq!(
+            refused(&recipes, [&[("t.0", "stick"), ("t.0", "stick")], &[("v.0", "plank")]]),
+            "directory: two tasks are called t.0"
+        );
+        assert_eq!(
+            refused(&recipes, [&[("t.0", "stick")], &[("t.0", "plank")]]),
+            "directory: two tasks are called t.0"
+        );
+        assert_eq!(
+            refused(&recipes, [&[("t.0", "plank"), ("t.1", "stick")], &[("v.0", "stick")]]),
+            "directory: stick is held out by task v.0 and trained on by task t.1"
+        );
+        assert_eq!(
+            refused(&recipes, [&[("t.0", "stick")], &[("v.0", "log")]]),
+            "textcraft_synth_val.jsonl:1: task v.0: its target log has no recipe"
+        );
+        let cycle = r#"{"ingredients": [{"item": "synth:stick"}], "result": {"item": "synth:log"}}"#;
+        assert_eq!(
+            refused(
+                &[recipes[0], recipes[1], ("recipes/log.json", cycle)],
+                [&[("t.0", "stick")], &[("v.0", "plank")]]
+            ),
+            "recipes: log needs itself: log needs stick needs plank needs log"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use super::world::{ItemId, World};
 use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -205,7 +206,7 @@ impl Task {
     }
 }
 
-/// A world with the tasks to train on and those to be judged by; no target is in both.
+/// A world with the tasks to train on and those to be judged by: every task has an id of its own, and no target is in both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Benchmark {
     /// What can be made of what.
@@ -214,6 +215,53 @@ pub struct Benchmark {
     pub train: Vec<Task>,
     /// Tasks on held-out items.
     pub val: Vec<Task>,
+}
+
+/// Why tasks are not the two halves of a benchmark.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SplitError {
+    /// Two tasks of one name, in one half or in both.
+    #[error("two tasks are called {id}")]
+    DuplicateId {
+        /// The name.
+        id: String,
+    },
+    /// What is held out is trained on.
+    #[error("{target} is held out by task {val} and trained on by task {train}")]
+    SharedTarget {
+        /// The item.
+        target: String,
+        /// The first training task that asks for it.
+        train: String,
+        /// The first held-out task that does.
+        val: String,
+    },
+}
+
+impl Benchmark {
+    /// A benchmark of tasks of this world.
+    ///
+    /// # Errors
+    /// [`SplitError`]: an id that is used twice, a target that is in both halves.
+    pub fn new(world: Arc<World>, train: Vec<Task>, val: Vec<Task>) -> Result<Self, SplitError> {
+        let mut ids = HashSet::new();
+        if let Some(task) = train.iter().chain(&val).find(|task| !ids.insert(task.id.as_str())) {
+            return Err(SplitError::DuplicateId { id: task.id.clone() });
+        }
+        let mut trained = HashMap::new();
+        for task in &train {
+            trained.entry(task.target).or_insert(task);
+        }
+        let shared = val.iter().find_map(|task| Some((task, trained.get(&task.target)?)));
+        if let Some((val, train)) = shared {
+            return Err(SplitError::SharedTarget {
+                target: world.name(val.target).into(),
+                train: train.id.clone(),
+                val: val.id.clone(),
+            });
+        }
+        Ok(Self { world, train, val })
+    }
 }
 
 #[cfg(test)]
