@@ -115,11 +115,6 @@ impl Sampler {
         }
     }
 
-    /// Frees what is cached of a sequence that will not come back. Never needed: what is used least goes first anyway.
-    pub fn forget(&mut self, sequence: SequenceId) {
-        self.cache.forget(sequence);
-    }
-
     /// Sequences with cached keys and values.
     #[must_use]
     pub fn cached(&self) -> usize {
@@ -272,6 +267,11 @@ impl Policy for Sampler {
 
     fn weights(&self) -> WeightsVersion {
         self.version
+    }
+
+    /// Frees what is cached of the sequence. Never needed: what is used least goes first anyway.
+    fn forget(&mut self, sequence: SequenceId) {
+        self.cache.forget(sequence);
     }
 }
 
