@@ -1,9 +1,10 @@
 //! The sampler: which tokens to feed, in which chunks, and what to draw.
 
 use super::cache::Cache;
-use super::draw::{Draw, uniform};
+use super::draw::Draw;
 use super::forward::{Forward, Row};
 use super::weights::SamplerWeights;
+use crate::random::uniform;
 use rao_tree::{Mask, Next, Policy, Request, SequenceId, Stop, Token, WeightsVersion};
 use std::sync::Arc;
 
