@@ -7,4 +7,5 @@
 
 #[cfg(feature = "candle")]
 pub mod candle;
+mod random;
 pub mod scripted;

@@ -141,11 +141,18 @@ fn publishing_changes_results_and_clears_the_cache() {
 
 #[test]
 fn forgetting_frees() {
+    // As the trainer does it: it knows the policy by the trait alone.
+    fn forget<P: Policy>(policy: &mut P, sequence: u64) {
+        policy.forget(SequenceId(sequence));
+    }
     let mut sampler = sampler(&weights(&geometry(), 1), 1 << 20, 64);
     finish(&mut sampler, &mut [Node::new(1, &[1], 2), Node::new(2, &[1], 2)]);
-    sampler.forget(SequenceId(1));
-    sampler.forget(SequenceId(1));
+    assert_eq!(sampler.cached(), 2);
+    forget(&mut sampler, 1);
+    forget(&mut sampler, 1);
     assert_eq!(sampler.cached(), 1);
+    forget(&mut sampler, 2);
+    assert_eq!(sampler.cached(), 0);
 }
 
 #[test]

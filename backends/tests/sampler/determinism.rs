@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use rao_backends::candle::sampler::SamplerWeights;
+use rao_tree::{Policy, SequenceId};
 use std::sync::Arc;
 
 fn crowd(count: usize, vocab: usize, seed: u64) -> Vec<Node> {
@@ -89,7 +90,7 @@ fn join_and_leave() {
         while found.iter().any(|node| node.stop.is_none()) {
             let mut chosen: Vec<&mut Node> = found.iter_mut().filter(|_| noise.below(4) == 0).collect();
             call(&mut sampler, &mut chosen).unwrap();
-            sampler.forget(rao_tree::SequenceId(noise.below(60) as u64));
+            sampler.forget(SequenceId(noise.below(60) as u64));
         }
         assert_same(&expected, &found, &format!("cache {cache}"));
     }

@@ -2,8 +2,6 @@
 
 use super::simd::{LANES, Softmax, fold_scalar};
 use pulp::Arch;
-use rand_xoshiro::SplitMix64;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rao_tree::Token;
 
 /// Buffers of a draw.
@@ -113,14 +111,6 @@ impl Draw {
     }
 }
 
-/// The uniform number of draw `index` of a request: 53 bits in `[0, 1)`.
-pub(super) fn uniform(seed: u64, index: usize) -> f64 {
-    // Seeds are mixed before the index is added, so that neighbouring seeds do not share their streams, shifted.
-    let mixed = SplitMix64::seed_from_u64(seed).next_u64();
-    let bits = SplitMix64::seed_from_u64(mixed.wrapping_add(index as u64)).next_u64();
-    (bits >> 11) as f64 / (1u64 << 53) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,16 +163,5 @@ mod tests {
             assert!(Draw::default().draw(Arch::new(), &logits, None, 1.0, || 0.5).is_err());
             assert_eq!(draw(&logits, Some(&[0b100]), 1.0, 0.5).0, 2);
         }
-    }
-
-    #[test]
-    fn uniforms_differ_by_seed_and_index() {
-        let mut seen: Vec<u64> = (0..64)
-            .flat_map(|s| (0..64).map(move |i| uniform(s, i).to_bits()))
-            .collect();
-        seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), 64 * 64);
-        assert!(seen.iter().all(|bits| (0.0..1.0).contains(&f64::from_bits(*bits))));
     }
 }

@@ -1,9 +1,10 @@
 //! The sampler: which tokens to feed, in which chunks, and what to draw.
 
 use super::cache::Cache;
-use super::draw::{Draw, uniform};
+use super::draw::Draw;
 use super::forward::{Forward, Row};
 use super::weights::SamplerWeights;
+use crate::random::uniform;
 use rao_tree::{Mask, Next, Policy, Request, SequenceId, Stop, Token, WeightsVersion};
 use std::sync::Arc;
 
@@ -113,11 +114,6 @@ impl Sampler {
         } else {
             *self = Self::new(weights, version, self.options);
         }
-    }
-
-    /// Frees what is cached of a sequence that will not come back. Never needed: what is used least goes first anyway.
-    pub fn forget(&mut self, sequence: SequenceId) {
-        self.cache.forget(sequence);
     }
 
     /// Sequences with cached keys and values.
@@ -272,6 +268,11 @@ impl Policy for Sampler {
 
     fn weights(&self) -> WeightsVersion {
         self.version
+    }
+
+    /// Frees what is cached of the sequence. Never needed: what is used least goes first anyway.
+    fn forget(&mut self, sequence: SequenceId) {
+        self.cache.forget(sequence);
     }
 }
 
