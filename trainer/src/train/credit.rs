@@ -14,7 +14,7 @@ pub struct TreeCredit {
 
 /// Assigns credit to a batch of groups; each group holds the trees of one root task. The result has the same shape.
 ///
-/// Groups in which no node has an advantage, or no root counts, are skipped: they neither train nor enter the depth counts.
+/// Groups in which no node has an advantage, or no root counts, are skipped: they weigh nothing and do not enter the depth counts.
 ///
 /// # Errors
 /// As the rules of [`rao_tree::credit`]: a group of one, trees deeper than can be counted.
@@ -45,6 +45,9 @@ pub fn assign(estimator: &Estimator, groups: &[Vec<Rollout>]) -> Result<Vec<Vec<
             };
             for (tree, credit) in trees.iter().zip(&mut credits) {
                 estimator.weigh(tree, counts, &mut credit.nodes)?;
+                if !credit.teaches {
+                    credit.nodes.iter_mut().for_each(|node| node.weighted = 0.0);
+                }
             }
             Ok(credits)
         });

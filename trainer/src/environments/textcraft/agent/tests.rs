@@ -80,7 +80,7 @@ fn act(agent: &mut Agent, action: &str) -> String {
         (shown, Outcome::Continue) => shown,
         (shown, Outcome::Delegate { children }) => format!("{shown}(children: {children})"),
         (shown, Outcome::Finish(success)) => format!("{shown}(success {})", success.value()),
-        (_, Outcome::Truncate(limit)) => panic!("truncated by {limit:?}"),
+        (_, ended @ (Outcome::Truncate(_) | Outcome::Fail)) => panic!("{ended:?}"),
     }
 }
 
