@@ -30,10 +30,12 @@ pub enum TrainError {
         value: f64,
     },
     /// A setting outside its range.
-    #[error("{what} must be finite and not below 0, got {value}")]
+    #[error("{what} must be {range}, got {value}")]
     Setting {
         /// Which setting.
         what: &'static str,
+        /// What it may be.
+        range: &'static str,
         /// The number.
         value: f64,
     },
@@ -55,6 +57,23 @@ pub enum TrainError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] candle_core::Error),
+}
+
+impl TrainError {
+    /// [`TrainError::Setting`] unless `holds`.
+    pub(crate) fn check(
+        holds: bool,
+        what: &'static str,
+        range: &'static str,
+        value: impl Into<f64>,
+    ) -> Result<(), Self> {
+        let value = value.into();
+        if holds {
+            Ok(())
+        } else {
+            Err(Self::Setting { what, range, value })
+        }
+    }
 }
 
 /// What computes the operations.
