@@ -51,7 +51,7 @@ fn configs() -> Vec<ModelConfig> {
     vec![
         tiny.clone(),
         ModelConfig {
-            num_key_value_heads: 4,
+            num_key_value_heads: 2,
             tie_word_embeddings: true,
             ..tiny.clone()
         },
