@@ -58,7 +58,7 @@ impl AdamWConfig {
     }
 }
 
-/// AdamW (Loshchilov and Hutter, arXiv 1711.05101) as PyTorch computes it: decoupled decay, bias correction, moments in f32.
+/// The optimiser of a [`Learner`](super::Learner): AdamW (Loshchilov and Hutter, arXiv 1711.05101) as PyTorch computes it: decoupled decay, bias correction, moments in f32.
 #[derive(Debug)]
 pub struct AdamW {
     config: AdamWConfig,
@@ -88,7 +88,7 @@ impl AdamW {
     ///
     /// # Errors
     /// [`TrainError::Setting`] for a constant outside its range, or the device is out of memory.
-    pub fn new(weights: &Weights, config: AdamWConfig) -> Result<Self, TrainError> {
+    pub(crate) fn new(weights: &Weights, config: AdamWConfig) -> Result<Self, TrainError> {
         config.validate()?;
         let moments = if weights.device().is_cpu() {
             let count = weights.config().parameters();

@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 
+use super::model::Gradients;
 use super::ops::check::{assert_close, assert_finite_difference, random, values};
 use super::*;
 
