@@ -2,6 +2,9 @@
 //!
 //! `cargo bench -p rao-backends --bench train` prints a line for people and one of JSON per case; `-- tiny` runs one case. Tokens are all tokens of
 //! the batch, also those that need not be computed; a case runs for about three seconds and reports the median step.
+//!
+//! The batches are those of `tests/conformance/speed.py`, drawn by the same rules from another generator: `tiny` holds ragged sequences
+//! of 10 to 48 tokens, `1m` 32 of 256, 8,192 tokens each; half of them are actions, which were chosen among 5 to 15 allowed tokens.
 
 use std::time::{Duration, Instant};
 
@@ -46,18 +49,8 @@ fn cases() -> Vec<Case> {
         tie_word_embeddings: false,
         ..tiny.clone()
     };
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
-    // Nodes of a tree: 10 to 48 tokens, 17 on average.
-    let nodes: Vec<usize> = (0..700)
-        .map(|_| 10 + (rng.next_u64() % 8 + rng.next_u64() % 8) as usize)
-        .collect();
-    let nodes: Vec<usize> = nodes
-        .iter()
-        .enumerate()
-        .map(|(i, n)| if i % 40 == 0 { 48 } else { *n })
-        .collect();
-    let tiny_batch = batch(&tiny, &nodes, 2, true);
-    let long_batch = batch(&million, &[256; 32], 1, false);
+    let tiny_batch = batch(&tiny, &ragged_lengths());
+    let long_batch = batch(&million, &[256; 32]);
     vec![
         Case {
             name: "tiny",
@@ -80,26 +73,50 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Random sequences in which every `stride`-th token is an action.
-fn batch(config: &ModelConfig, lengths: &[usize], stride: usize, masked: bool) -> PackedBatch {
-    let words = if masked { config.vocab_size.div_ceil(64) } else { 0 };
+/// Tokens of one batch.
+const BATCH_TOKENS: usize = 8192;
+
+/// Nodes of a tree: 10 tokens at least, 48 at most, mean about 17, [`BATCH_TOKENS`] together.
+fn ragged_lengths() -> Vec<usize> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+    let (mut lengths, mut left) = (Vec::new(), BATCH_TOKENS);
+    while left >= 20 {
+        // What remains is enough for another one.
+        let most = if left < 58 { left - 10 } else { 48 };
+        let uniform = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        let drawn = 10 + (-7.5 * (1.0 - uniform).ln()) as usize;
+        let length = drawn.min(most).min(48);
+        lengths.push(length);
+        left -= length;
+    }
+    lengths.push(left);
+    lengths
+}
+
+/// Random sequences in which every second token is an action, the last one among them.
+fn batch(config: &ModelConfig, lengths: &[usize]) -> PackedBatch {
+    let (vocab, words) = (config.vocab_size as u64, config.vocab_size.div_ceil(64));
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(2);
     let mut batch = PackedBatch::new(words);
     for &length in lengths {
-        let tokens: Vec<u32> = (0..length)
-            .map(|_| (rng.next_u64() % config.vocab_size as u64) as u32)
-            .collect();
-        let mut masks: Vec<u64> = (0..length * words).map(|_| rng.next_u64() & rng.next_u64()).collect();
-        for (index, token) in tokens.iter().enumerate().take(if masked { length } else { 0 }) {
-            masks[index * words + *token as usize / 64] |= 1 << (token % 64);
+        let tokens: Vec<u32> = (0..length).map(|_| (rng.next_u64() % vocab) as u32).collect();
+        let indices: Vec<usize> = (1 + length % 2..length).step_by(2).collect();
+        let mut masks = vec![0_u64; indices.len() * words];
+        for (mask, &index) in masks.chunks_exact_mut(words).zip(&indices) {
+            let (allowed, mut token) = (5 + rng.next_u64() % 11, u64::from(tokens[index]));
+            while u64::from(mask.iter().map(|word| word.count_ones()).sum::<u32>()) < allowed {
+                mask[token as usize / 64] |= 1 << (token % 64);
+                token = rng.next_u64() % vocab;
+            }
         }
-        let actions: Vec<Action<'_>> = (1..length)
-            .step_by(stride)
-            .map(|index| Action {
+        let actions: Vec<Action<'_>> = indices
+            .iter()
+            .zip(masks.chunks_exact(words))
+            .map(|(&index, mask)| Action {
                 index,
-                behaviour_logprob: -4.0,
+                behaviour_logprob: -std::f32::consts::LN_10,
                 weight: if index % 3 == 0 { -1.0 } else { 0.7 },
-                mask: &masks[index * words..(index + 1) * words],
+                mask,
             })
             .collect();
         batch.push(&tokens, &actions).expect("masks have the batch's width");

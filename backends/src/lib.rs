@@ -1,9 +1,46 @@
-//! Policies for recursive agents.
+//! Policies for recursive agents: what implements [`rao_tree::Policy`], and what trains it.
 //!
-//! | feature | what it adds |
-//! |---|---|
-//! | (always) | [`scripted`]: policies without a model |
-//! | `candle` | training, and sampling in full precision |
+//! [`scripted`] holds policies without a model: a plan written by a function, and uniform choice. With feature `candle`, the module of
+//! that name holds a Qwen3 decoder twice: a learner (imitation, REINFORCE, CISPO; AdamW) and a sampler that draws for many nodes at
+//! once and gives each the same bits whatever is sampled beside it.
+//!
+//! # What it is not
+//! - An inference server: no text, no tokenizer, no network. Tokens go in and come out.
+//! - A zoo of models: one architecture, in f32, without quantisation, adapters or sharded checkpoints.
+//! - A trainer: rollouts, advantages and schedules are the caller's. A learner takes a batch and makes one step.
+//! - A sampler for accelerators: `cuda` and `metal` serve the learner, sampling runs on the CPU.
+//!
+//! # Features
+//! | feature | what it adds | what it needs |
+//! |---|---|---|
+//! | (always) | [`scripted`] | nothing |
+//! | `candle` (default) | learner and sampler on the CPU | nothing more; AVX2 or AVX-512 are used where the machine has them |
+//! | `cuda` | the learner on NVIDIA cards | `candle`; CUDA's toolkit to build, a card and its driver to run |
+//! | `metal` | the learner on Apple's GPUs | `candle`; macOS |
+//!
+//! # Example
+//! ```
+//! use rao_backends::scripted::Scripted;
+//! use rao_tree::{Completion, PolicyExt, Request, SequenceId, Stop, Token};
+//!
+//! // Says 7, then 8; what comes after is drawn uniformly among ten tokens.
+//! let mut policy = Scripted::new(10, |_: &Request<'_>, _: &mut _| vec![Token(7), Token(8)]);
+//! let (mut tokens, mut logprobs) = ([Token(0); 3], [0.0; 3]);
+//! let mut batch = [Request {
+//!     sequence: SequenceId(0),
+//!     prompt: &[Token(1), Token(2)],
+//!     seed: 42,
+//!     temperature: 1.0,
+//!     constraint: None,
+//!     completion: Completion::new(&mut tokens, &mut logprobs, &mut [], 0)?,
+//!     stop: None,
+//! }];
+//! policy.sample_all(&mut batch)?;
+//! assert_eq!(batch[0].stop, Some(Stop::Length));
+//! assert_eq!(batch[0].completion.tokens()[..2], [Token(7), Token(8)]);
+//! assert_eq!(batch[0].completion.logprobs(), [0.0, 0.0, -10_f32.ln()]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[cfg(feature = "candle")]
 pub mod candle;

@@ -65,6 +65,9 @@ struct Node {
     stop: Option<Stop>,
 }
 
+/// Tokens, bits of their log-probabilities, masks.
+type Drawn<'a> = (&'a [Token], Vec<u32>, &'a [u64]);
+
 impl Node {
     fn new(id: u64, room: usize) -> Self {
         let prompt = (0..1 + id as u32 * 5 % 9).map(|i| Token((i * 11 + id as u32) % VOCAB));
@@ -96,13 +99,13 @@ impl Node {
     }
 
     /// Everything that was drawn, to the bit.
-    fn drawn(&self, len: usize) -> (&[Token], Vec<u32>, &[u64]) {
+    fn drawn(&self, len: usize) -> Drawn<'_> {
         let logprobs = self.logprobs[..len].iter().map(|x| x.to_bits()).collect();
         (&self.tokens[..len], logprobs, &self.masks[..len * WORDS])
     }
 
     /// That, and why it ended.
-    fn outcome(&self) -> ((&[Token], Vec<u32>, &[u64]), Option<Stop>) {
+    fn outcome(&self) -> (Drawn<'_>, Option<Stop>) {
         (self.drawn(self.len), self.stop)
     }
 }

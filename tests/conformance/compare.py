@@ -4,8 +4,8 @@
 
 A command prints JSON lines among whatever else; lines with "case" and "tokens_per_s" count, but not those with
 "masked": false, which the twin has no equal of. `live` is the number of nodes on the whole machine; lines that differ only
-in how these are spread over threads and samplers are one case, and the fastest stands for it. Where both sides name their "context" and differ, nothing is
-compared. Figures are medians over the rounds, with the
+in how these are spread over threads and samplers are one case, and the fastest stands for it. Where both sides name their
+"context" and differ, or their "tokens" or "actions" of one update and differ by more than 1 %, there is no ratio. Figures are medians over the rounds, with the
 smallest and largest. A machine that does other work changes both sides within a round, so the ratio of a round is
 steadier than either figure: the last columns give its median and range.
 """
@@ -26,6 +26,8 @@ ROOT = HERE.parent.parent
 
 Key = tuple[str, str, int]  # what, case, live (0 for training)
 contexts: dict[Key, dict[str, list]] = {}
+sizes: dict[tuple[Key, str], dict[str, float]] = {}  # key, "tokens" or "actions": by engine
+SIZE_TOLERANCE = 0.01
 Figures = dict[str, dict[Key, dict[int, tuple[float, str]]]]  # engine, key, round: tokens/s and how
 
 
@@ -106,6 +108,9 @@ def best_of_threads(lines: list[dict], engine: str, what: str) -> dict[Key, tupl
         key = (line.get("what", what), str(line["case"]), int(line.get("live", 0)))
         if "context" in line:
             contexts.setdefault(key, {})[engine] = line["context"]
+        for size in ("tokens", "actions"):
+            if size in line:
+                sizes.setdefault((key, size), {})[engine] = line[size]
         note = f"{line['threads']}t" if "threads" in line else ""
         note += f" {line['layout']}" if "layout" in line else ""
         note += f" {line['samplers']}p" if line.get("samplers", 1) > 1 else ""
@@ -133,6 +138,11 @@ def show(figures: Figures, as_json: bool) -> None:
         if len({json.dumps(context) for context in contexts.get(key, {}).values()}) > 1:
             note(f"{row[0]}: the contexts differ: {contexts[key]}")
             ratios = []
+        for size in ("tokens", "actions"):
+            found = sizes.get((key, size), {}).values()
+            if found and max(found) - min(found) > SIZE_TOLERANCE * max(found):
+                note(f"{row[0]}: the {size} of one update differ: {sizes[key, size]}")
+                ratios = []
         row += spread(ratios, "{:.2f}")
         line["ratio"] = stats(ratios)
         rows.append(tuple(row))

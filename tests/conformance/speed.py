@@ -2,14 +2,15 @@
 
     python speed.py [--quick] [--what sample,train] [--case tiny,1m] [--live 1,64,256] [--threads 1,2] [--samplers 1,2]
 
-Sampling: `live` rows decode together from a prompt to the end of the context (tiny: 3 to 48 tokens, 1m: 64 to 256),
-each step sampling among about 10 allowed tokens per row and keeping the log-probability. `tokens_per_s` counts sampled
-tokens over the time of the steps, the prompt excluded; the time of one prompt pass stands beside it. One sampler has
-the better of the numbers of threads; two samplers are two processes of one thread that share the `live` rows, added up.
+Sampling: `live` rows decode together from a prompt of 3 tokens to a context of 48 (`--contexts` takes others), sampling
+among about 10 allowed tokens per row and keeping the log-probability. `tokens_per_s` counts sampled tokens over the time
+of the steps, the prompt excluded; the time of one prompt pass stands beside it. One sampler has the better of the numbers
+of threads; two samplers are two processes of one thread that share the `live` rows, added up.
 
 Training: forward, CISPO loss on half of the tokens (with their lists of allowed tokens), backward, clipping by norm,
 fused AdamW: one update on 8,192 real tokens (tiny: ragged, 10 to 48, mean about 17; 1m: 32 x 256). Padding is never
-counted. Every layout in LAYOUTS and every number of threads is tried; the line gives the fastest and names it.
+counted; `tokens` and `actions` say what one update holds. Every layout in LAYOUTS and every number of threads is tried;
+the line gives the fastest and names it.
 """
 
 import argparse
@@ -42,7 +43,7 @@ LAYOUTS = {"padded-1": (1, True), "padded-4": (4, True), "padded-8": (8, True),
 
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("--quick", action="store_true", help="one repetition, and 1m decodes 32 tokens at the same mean context")
+    args.add_argument("--quick", action="store_true", help="one repetition; a span of more than 64 tokens is cut to its middle 32")
     args.add_argument("--what", default="sample,train")
     args.add_argument("--case", default="tiny,1m")
     args.add_argument("--live", default="1,64,256")
@@ -187,6 +188,7 @@ def train(case: str, threads: list[int], quick: bool) -> dict:
             speeds[t].append(speed(layout, t))
     best = max(speeds, key=lambda t: statistics.median(speeds[t]))
     return {"threads": best, "layout": layout, **summary(speeds[best]),
+            "tokens": sum(lengths), "actions": sum(len(b.actions) for b in batches[layout]),
             "by_threads": {t: round(statistics.median(s)) for t, s in speeds.items()},
             "by_layout": {name: round(max(probes[name, t] for t in threads)) for name in layouts}}
 

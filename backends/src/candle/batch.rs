@@ -116,9 +116,6 @@ pub enum BatchError {
     Temperature(f32),
 }
 
-/// A sampler's rounding may put the log-probability of the only choice a little above 0.
-const LOGPROB_SLACK: f32 = 1e-3;
-
 impl PackedBatch {
     /// An empty batch whose masks take `mask_words` words per action (0: everything is always allowed).
     #[must_use]
@@ -259,7 +256,7 @@ impl PackedBatch {
             let token = self.tokens[index];
             let number = |what, value| Err(BatchError::Number { action, what, value });
             let (logprob, weight) = (self.behaviour_logprobs[action], self.weights[action]);
-            if !logprob.is_finite() || logprob > LOGPROB_SLACK {
+            if !logprob.is_finite() || logprob > 0.0 {
                 return number("behaviour_logprobs", logprob);
             }
             if !weight.is_finite() {
@@ -387,7 +384,7 @@ mod tests {
         check(|b| b.actions[1] = 1, "action 1 at token 1");
         check(|b| b.actions[3] = 11, "action 3 at token 11");
         check(|b| b.weights[2] = f32::NAN, "action 2: weights");
-        check(|b| b.behaviour_logprobs[1] = 0.1, "behaviour_logprobs is 0.1");
+        check(|b| b.behaviour_logprobs[1] = 0.0001, "behaviour_logprobs is 0.0001");
         check(|b| b.weights.truncate(1), "weights: 1 entries");
         check(|b| b.masks[2] = 1, "forbids token 9");
         let long = ModelConfig {

@@ -18,7 +18,7 @@ impl Learner {
     /// A learner at its first step.
     ///
     /// # Errors
-    /// The device is out of memory.
+    /// [`TrainError::Setting`] for a constant outside its range, or the device is out of memory.
     pub fn new(model: Qwen3, config: AdamWConfig) -> Result<Self, TrainError> {
         let optim = AdamW::new(model.weights(), config)?;
         Ok(Self { model, optim })
@@ -30,8 +30,11 @@ impl Learner {
     /// A batch in which every weight is 0 has no gradient; the optimiser still steps, on momentum and decay.
     ///
     /// # Errors
-    /// [`TrainError`]; the weights are as before.
+    /// [`TrainError`], with [`TrainError::Setting`] for an objective or learning rate outside its range; the weights are as before.
     pub fn update(&mut self, batch: &PackedBatch, objective: Objective, lr: f64) -> Result<StepReport, TrainError> {
+        objective.validate()?;
+        let holds = lr.is_finite() && lr >= 0.0;
+        TrainError::check(holds, "the learning rate", "finite and not below 0", lr)?;
         let (tally, gradients) = self.model.gradients(batch, objective)?;
         let norm = self.optim.step(self.model.weights(), &gradients, lr)?;
         self.model.recycle(gradients);

@@ -1,5 +1,6 @@
 //! The objectives, as functions of one choice, and what is reported about them.
 
+use super::model::TrainError;
 use super::ops::head::Choice;
 
 /// What is maximised. Every action contributes `coefficient * weight * logprob`, and the loss is minus their mean over ALL actions of
@@ -11,9 +12,9 @@ pub enum Objective {
     /// CISPO: the coefficient is the ratio pi / pi_behaviour, clipped. Unlike PPO's clip it never silences a token.
     /// Source: MiniMax-M1, arXiv 2506.13585, eq. 4; bounds 0 and 5 as in the RAO authors' code.
     Cispo {
-        /// Least coefficient.
+        /// Least coefficient: finite, at least 0.
         clip_low: f32,
-        /// Greatest coefficient.
+        /// Greatest coefficient: at least `clip_low`; infinity clips nothing.
         clip_high: f32,
     },
     /// REINFORCE: the coefficient is 1, so that behaviour log-probabilities only feed the metrics.
@@ -33,11 +34,24 @@ impl Default for Objective {
 const LOG_RATIO_MAX: f32 = 20.0;
 
 impl Objective {
+    /// Checks the clip's bounds.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] names the first that is outside its range.
+    pub fn validate(self) -> Result<(), TrainError> {
+        let Self::Cispo { clip_low, clip_high } = self else {
+            return Ok(());
+        };
+        let holds = clip_low.is_finite() && clip_low >= 0.0;
+        TrainError::check(holds, "clip_low", "finite and not below 0", clip_low)?;
+        TrainError::check(clip_high >= clip_low, "clip_high", "at least clip_low", clip_high)
+    }
+
     /// The constant that multiplies `weight * logprob`, and whether the clip changed it.
     fn coefficient(self, ratio: f32) -> (f32, bool) {
         match self {
             Self::Cispo { clip_low, clip_high } => {
-                let clipped = ratio.clamp(clip_low, clip_high.max(clip_low));
+                let clipped = ratio.clamp(clip_low, clip_high);
                 (clipped, clipped != ratio)
             }
             Self::Reinforce => (1.0, false),
@@ -163,6 +177,28 @@ mod tests {
         assert_eq!((report.clipped, report.actions, report.actions_computed), (0.5, 4, 2));
         assert!((report.loss - (1.5 * 2.0_f64.ln() + 3.75)).abs() < 1e-6);
         assert_eq!(report.entropy, 0.25);
+    }
+
+    #[test]
+    fn bounds_of_the_clip_are_checked() {
+        let validate = |clip_low, clip_high| {
+            let checked = Objective::Cispo { clip_low, clip_high }.validate();
+            checked.map_err(|error| error.to_string())
+        };
+        for (low, high) in [(0.0, 5.0), (0.0, 0.0), (0.8, f32::INFINITY)] {
+            assert_eq!(validate(low, high), Ok(()));
+        }
+        for (low, high, what) in [
+            (-0.1, 5.0, "clip_low must be finite and not below 0, got -0.1"),
+            (f32::NAN, 5.0, "clip_low"),
+            (f32::INFINITY, f32::INFINITY, "clip_low"),
+            (1.0, 0.5, "clip_high must be at least clip_low, got 0.5"),
+            (0.0, f32::NAN, "clip_high"),
+        ] {
+            let error = validate(low, high).unwrap_err();
+            assert!(error.starts_with(what), "{error}");
+        }
+        assert!(Objective::Reinforce.validate().is_ok());
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Training and full-precision sampling of one decoder architecture, Qwen3, with Candle.
 //!
-//! The same code serves a model of 80 thousand parameters trained from scratch and checkpoints of billions. On the CPU it runs on
-//! fused kernels ([`Kernels::Fused`]), elsewhere on Candle's operations ([`Kernels::Composite`]); tests hold the two together.
+//! Made for small models trained from scratch: 100 thousand to some millions of parameters. A checkpoint of Qwen3 loads if it is f32 and one
+//! `model.safetensors` beside its `config.json`; other types and sharded files are refused. Nothing is quantised or offloaded: on the CPU,
+//! training keeps weights, two moments and up to eight partial gradients, all f32. The [`sampler`] runs on the CPU only.
+//!
+//! On the CPU training runs on fused kernels ([`Kernels::Fused`]), elsewhere on Candle's operations ([`Kernels::Composite`]); tests
+//! hold the two together.
 
 mod batch;
 mod composite;
@@ -24,6 +28,6 @@ pub use candle_core::Device;
 pub use config::{ConfigError, ModelConfig};
 pub use learner::Learner;
 pub use loss::{Objective, StepReport};
-pub use model::{Gradients, Kernels, Qwen3, TrainError};
+pub use model::{Kernels, Qwen3, TrainError};
 pub use optim::{AdamW, AdamWConfig, OptimState};
 pub use weights::{Weights, WeightsError};

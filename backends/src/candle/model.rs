@@ -30,10 +30,12 @@ pub enum TrainError {
         value: f64,
     },
     /// A setting outside its range.
-    #[error("{what} must be finite and not below 0, got {value}")]
+    #[error("{what} must be {range}, got {value}")]
     Setting {
         /// Which setting.
         what: &'static str,
+        /// What it may be.
+        range: &'static str,
         /// The number.
         value: f64,
     },
@@ -57,6 +59,23 @@ pub enum TrainError {
     Device(#[from] candle_core::Error),
 }
 
+impl TrainError {
+    /// [`TrainError::Setting`] unless `holds`.
+    pub(crate) fn check(
+        holds: bool,
+        what: &'static str,
+        range: &'static str,
+        value: impl Into<f64>,
+    ) -> Result<(), Self> {
+        let value = value.into();
+        if holds {
+            Ok(())
+        } else {
+            Err(Self::Setting { what, range, value })
+        }
+    }
+}
+
 /// What computes the operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernels {
@@ -68,7 +87,7 @@ pub enum Kernels {
 
 /// Gradients of all weights, in the order of [`ModelConfig::tensors`].
 #[derive(Debug)]
-pub enum Gradients {
+pub(crate) enum Gradients {
     /// One flat buffer in main memory.
     Flat(Vec<f32>),
     /// One tensor each, on the weights' device.
@@ -76,6 +95,9 @@ pub enum Gradients {
 }
 
 /// A Qwen3 decoder that can be evaluated and differentiated on packed batches.
+///
+/// With fused kernels and less than 2^21 parameters, results are the same bits whatever the number of threads. Larger models share
+/// single products out among threads: another number of them may change the last bits, the same number does not.
 #[derive(Debug)]
 pub struct Qwen3 {
     weights: Weights,
@@ -86,11 +108,12 @@ pub struct Qwen3 {
 }
 
 /// Most partial sums of the gradient. More share the work out more evenly; each costs a buffer as large as the weights.
-/// Independent of the number of threads, so that results are too.
+/// Independent of the number of threads, so that the order in which they are added is too.
 const SHARDS_MAX: usize = 8;
 /// What all partial sums together may take, in numbers (512 MiB). Beyond it the threads work inside each operation.
 const SHARD_NUMBERS_MAX: usize = 1 << 27;
-/// Smallest model whose single operations are worth sharing out: below it, waking a thread costs more than it saves.
+/// Smallest model whose single operations are worth sharing out: below it, waking a thread costs more than it saves. From here on the
+/// number of threads may change the last bits of results, because a shared product is summed in another order.
 const TEAM_PARAMETERS: usize = 1 << 21;
 /// What the intermediates of one part should take, in bytes.
 const PART_BYTES: usize = 3 << 19;

@@ -13,15 +13,15 @@ use super::weights::Weights;
 /// Constants of [`AdamW`]; the learning rate is given with every step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWConfig {
-    /// Decay of the first moment.
+    /// Decay of the first moment, 0 to below 1.
     pub beta1: f64,
-    /// Decay of the second moment.
+    /// Decay of the second moment, 0 to below 1.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment; above 0.
     pub eps: f64,
-    /// Share of a matrix that decays per unit of learning rate. Norm gains do not decay.
+    /// Share of a matrix that decays per unit of learning rate, at least 0. Norm gains do not decay.
     pub weight_decay: f64,
-    /// The gradient's global norm is scaled down to this; infinity leaves it alone.
+    /// The gradient's global norm is scaled down to this, above 0; infinity leaves it alone.
     pub clip_norm: f64,
 }
 
@@ -38,7 +38,27 @@ impl Default for AdamWConfig {
     }
 }
 
-/// AdamW (Loshchilov and Hutter, arXiv 1711.05101) as PyTorch computes it: decoupled decay, bias correction, moments in f32.
+impl AdamWConfig {
+    /// Checks every constant, as the single-precision number that the step computes with.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] names the first that is outside its range.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let f32_of = |value: f64| value as f32;
+        for (what, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            let holds = beta >= 0.0 && f32_of(beta) < 1.0;
+            TrainError::check(holds, what, "at least 0 and below 1", beta)?;
+        }
+        let eps = f32_of(self.eps);
+        TrainError::check(eps.is_finite() && eps > 0.0, "eps", "finite and above 0", self.eps)?;
+        let decay = self.weight_decay;
+        let holds = decay.is_finite() && decay >= 0.0;
+        TrainError::check(holds, "weight_decay", "finite and not below 0", decay)?;
+        TrainError::check(self.clip_norm > 0.0, "clip_norm", "above 0", self.clip_norm)
+    }
+}
+
+/// The optimiser of a [`Learner`](super::Learner): AdamW (Loshchilov and Hutter, arXiv 1711.05101) as PyTorch computes it: decoupled decay, bias correction, moments in f32.
 #[derive(Debug)]
 pub struct AdamW {
     config: AdamWConfig,
@@ -67,8 +87,9 @@ impl AdamW {
     /// An optimiser that has seen nothing yet.
     ///
     /// # Errors
-    /// The device is out of memory.
-    pub fn new(weights: &Weights, config: AdamWConfig) -> Result<Self, TrainError> {
+    /// [`TrainError::Setting`] for a constant outside its range, or the device is out of memory.
+    pub(crate) fn new(weights: &Weights, config: AdamWConfig) -> Result<Self, TrainError> {
+        config.validate()?;
         let moments = if weights.device().is_cpu() {
             let count = weights.config().parameters();
             Moments::Flat {
@@ -93,18 +114,11 @@ impl AdamW {
         self.steps
     }
 
-    /// Moves the weights once, and returns the gradient's global norm before clipping.
+    /// Moves the weights once, and returns the gradient's global norm before clipping. The learning rate is finite and not below 0.
     ///
     /// # Errors
-    /// [`TrainError::NotFinite`] for a gradient with an infinite norm or none, and [`TrainError::Setting`] for such a learning rate;
-    /// weights and moments are as before.
-    pub fn step(&mut self, weights: &Weights, gradients: &Gradients, lr: f64) -> Result<f64, TrainError> {
-        if !(lr.is_finite() && lr >= 0.0) {
-            return Err(TrainError::Setting {
-                what: "the learning rate",
-                value: lr,
-            });
-        }
+    /// [`TrainError::NotFinite`] for a gradient with an infinite norm or none; weights and moments are as before.
+    pub(crate) fn step(&mut self, weights: &Weights, gradients: &Gradients, lr: f64) -> Result<f64, TrainError> {
         let norm = self.norm(gradients)?;
         if !norm.is_finite() {
             return Err(TrainError::NotFinite {

@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 
+use super::model::Gradients;
 use super::ops::check::{assert_close, assert_finite_difference, random, values};
 use super::*;
 
@@ -51,7 +52,7 @@ fn configs() -> Vec<ModelConfig> {
     vec![
         tiny.clone(),
         ModelConfig {
-            num_key_value_heads: 4,
+            num_key_value_heads: 2,
             tie_word_embeddings: true,
             ..tiny.clone()
         },
@@ -287,6 +288,100 @@ fn what_is_not_finite_is_refused_and_changes_nothing() {
     // Nothing of it stays in the memory that is kept between calls.
     embedding.set(&whole).unwrap();
     learner.update(&good, Objective::Reinforce, 1e-2).unwrap();
+}
+
+#[test]
+fn settings_outside_their_range_are_named_and_change_nothing() {
+    let good = AdamWConfig::default();
+    let weights = Weights::new(&ModelConfig::tiny(40), 1, &Device::Cpu).unwrap();
+    for (constants, what) in [
+        (
+            AdamWConfig { beta1: 1.0, ..good },
+            "beta1 must be at least 0 and below 1, got 1",
+        ),
+        (AdamWConfig { beta1: -0.1, ..good }, "beta1"),
+        (
+            AdamWConfig {
+                beta2: f64::NAN,
+                ..good
+            },
+            "beta2",
+        ),
+        // 1 in single precision.
+        (
+            AdamWConfig {
+                beta2: 1.0 - 1e-12,
+                ..good
+            },
+            "beta2",
+        ),
+        (
+            AdamWConfig { eps: 0.0, ..good },
+            "eps must be finite and above 0, got 0",
+        ),
+        (
+            AdamWConfig {
+                eps: f64::INFINITY,
+                ..good
+            },
+            "eps",
+        ),
+        (
+            AdamWConfig {
+                weight_decay: -1.0,
+                ..good
+            },
+            "weight_decay",
+        ),
+        (
+            AdamWConfig {
+                weight_decay: f64::INFINITY,
+                ..good
+            },
+            "weight_decay",
+        ),
+        (AdamWConfig { clip_norm: 0.0, ..good }, "clip_norm"),
+        (
+            AdamWConfig {
+                clip_norm: f64::NAN,
+                ..good
+            },
+            "clip_norm",
+        ),
+    ] {
+        let error = AdamW::new(&weights, constants).unwrap_err();
+        assert!(
+            matches!(error, TrainError::Setting { .. }) && error.to_string().starts_with(what),
+            "{error}"
+        );
+    }
+    let loosest = AdamWConfig {
+        beta1: 0.0,
+        beta2: 0.0,
+        weight_decay: 0.0,
+        clip_norm: f64::INFINITY,
+        ..good
+    };
+    let mut learner = Learner::new(Qwen3::new(weights), loosest).unwrap();
+    let before = learner.model.weights().to_vec().unwrap();
+    let batch = batch(40, &[9, 30], false);
+    let objective = Objective::Cispo {
+        clip_low: 2.0,
+        clip_high: 1.0,
+    };
+    for (objective, lr) in [
+        (objective, 0.1),
+        (Objective::Reinforce, -0.1),
+        (Objective::default(), f64::INFINITY),
+    ] {
+        let error = learner.update(&batch, objective, lr).unwrap_err();
+        assert!(matches!(error, TrainError::Setting { .. }), "{error}");
+    }
+    assert_eq!(
+        (learner.model.weights().to_vec().unwrap(), learner.optim.steps()),
+        (before, 0)
+    );
+    learner.update(&batch, Objective::Reinforce, 0.0).unwrap();
 }
 
 /// Sequences whose second half repeats the first: what was seen must be found again by position.

@@ -217,6 +217,17 @@ fn wrong_tensors_are_named() {
     raw.remove("model.layers.1.mlp.up_proj.weight");
     let error = SamplerWeights::pack(&g, &tensors(&raw)).unwrap_err();
     assert_eq!(error.to_string(), "weights lack `model.layers.1.mlp.up_proj.weight`");
+    for (rope_theta, rms_eps) in [(0.0, 1e-6), (-1.0, 1e-6), (f64::NAN, 1e-6), (1e4, 0.0)] {
+        let g = Geometry {
+            rope_theta,
+            rms_eps,
+            ..g.clone()
+        };
+        assert!(
+            matches!(g.validate(), Err(GeometryError::Constant { .. })),
+            "{rope_theta} {rms_eps}"
+        );
+    }
     let error = SamplerWeights::pack(&Geometry { kv_heads: 3, ..g }, &tensors(&raw)).unwrap_err();
     assert!(matches!(
         error,

@@ -220,19 +220,23 @@ pub(crate) fn backward_weight(
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{assert_close, gradients, random, tensor};
+    use super::super::check::{assert_close, assert_finite_difference, gradients, project, random, tensor};
     use super::*;
 
     #[test]
-    fn equals_candle_in_value_and_gradient() {
+    fn equals_candle_and_finite_differences() {
         for (n, inner, outer, team) in [
             (7, 5, 9, Team::SERIAL),
             (130, 64, 48, Team { threads: 2 }),
             (1, 1, 1, Team::SERIAL),
         ] {
             let (x, w, dy) = (random(1, n * inner), random(2, outer * inner), random(3, n * outer));
-            let mut y = vec![0.0; n * outer];
-            forward(team, &x, &w, n, (inner, outer), &mut y, outer, Store::Set);
+            let run = |x: &[f32], w: &[f32]| {
+                let mut y = vec![0.0; n * outer];
+                forward(team, x, w, n, (inner, outer), &mut y, outer, Store::Set);
+                y
+            };
+            let y = run(&x, &w);
             let (mut dx, mut dw) = (vec![1.0; n * inner], vec![0.0; outer * inner]);
             backward_input(team, &dy, outer, &w, n, (inner, outer), &mut dx, Store::Set);
             backward_weight(team, &dy, outer, &x, n, (inner, outer), &mut dw);
@@ -241,6 +245,8 @@ mod tests {
             assert_close(&y, &value, 1e-5);
             assert_close(&dx, &grads[0], 1e-5);
             assert_close(&dw, &grads[1], 1e-5);
+            assert_finite_difference(&x, &dx, |x| project(&run(x, &w), &dy), 2e-3);
+            assert_finite_difference(&w, &dw, |w| project(&run(&x, w), &dy), 2e-3);
         }
     }
 

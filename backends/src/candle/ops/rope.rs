@@ -304,6 +304,7 @@ mod tests {
             assert_close(&dwk, &grads[2], 1e-5);
             assert_finite_difference(&x, &grad, |x| project(&run(x, &wq, &wk), &dy), 1e-2);
             assert_finite_difference(&wq, &dwq, |wq| project(&run(&x, wq, &wk), &dy), 2e-3);
+            assert_finite_difference(&wk, &dwk, |wk| project(&run(&x, &wq, wk), &dy), 2e-3);
         }
     }
 

@@ -19,9 +19,9 @@ pub struct Geometry {
     pub head_dim: usize,
     /// Width of the gated feed-forward layer.
     pub ff: usize,
-    /// Base of the rotary angles.
+    /// Base of the rotary angles; above 0.
     pub rope_theta: f64,
-    /// Added to the mean square under the root of every RMSNorm.
+    /// Added to the mean square under the root of every RMSNorm; above 0.
     pub rms_eps: f64,
     /// The output projection is the embedding.
     pub tied: bool,
@@ -47,7 +47,7 @@ pub enum GeometryError {
     #[error("head_dim must be even, got {0}")]
     OddHead(usize),
     /// A constant is not a positive finite number.
-    #[error("`{name}` must be finite and not negative, got {value}")]
+    #[error("`{name}` must be finite and above 0, got {value}")]
     Constant {
         /// Its name.
         name: &'static str,
@@ -85,7 +85,7 @@ impl Geometry {
             return Err(GeometryError::OddHead(self.head_dim));
         }
         for (name, value) in [("rope_theta", self.rope_theta), ("rms_eps", self.rms_eps)] {
-            if !value.is_finite() || value < 0.0 {
+            if !(value.is_finite() && value > 0.0) {
                 return Err(GeometryError::Constant { name, value });
             }
         }

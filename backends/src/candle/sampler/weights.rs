@@ -90,7 +90,7 @@ impl SamplerWeights {
     ///
     /// # Errors
     /// The source's own, and those of [`pack`](Self::pack).
-    pub fn pack_with(
+    pub(super) fn pack_with(
         geometry: &Geometry,
         mut source: impl FnMut(&str) -> Result<(Vec<usize>, Vec<f32>), PackError>,
     ) -> Result<Arc<Self>, PackError> {
