@@ -5,6 +5,7 @@ use crate::environments::textcraft::agent::{Agent, AgentOptions};
 use crate::environments::textcraft::vocabulary::VOCAB;
 use crate::environments::textcraft::{Benchmark, Difficulty, Task};
 use crate::rollout::{Job, Progress, Rollout, RolloutEngine, RolloutError, Settings};
+use rao_tree::Limits;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -153,6 +154,22 @@ pub async fn evaluate(
     Ok(scores)
 }
 
+/// Caps of a tree of this difficulty.
+#[must_use]
+pub fn limits(eval: &Eval, difficulty: Difficulty, depth: u8) -> Limits {
+    let limits = eval.limits.at_depth(depth);
+    let nodes = match difficulty {
+        Difficulty::Easy => eval.nodes.easy,
+        Difficulty::Medium => eval.nodes.medium,
+        Difficulty::Hard => eval.nodes.hard,
+        Difficulty::Extreme => eval.nodes.extreme,
+    };
+    Limits {
+        nodes_max: limits.nodes_max.min(nodes.max(1)),
+        ..limits
+    }
+}
+
 /// How evaluation rolls out.
 #[must_use]
 pub fn settings(eval: &Eval, temperature: f32, progress: &Arc<Progress>) -> Settings {
@@ -179,7 +196,7 @@ fn jobs(benchmark: &Benchmark, tasks: &[&Task], eval: &Eval, slots: u32, arm: Ar
             root: Agent::root(&benchmark.world, task, options, seed),
             task: task.id.clone(),
             seed,
-            limits: eval.limits.at_depth(arm.depth),
+            limits: limits(eval, task.difficulty, arm.depth),
         }
     };
     tasks.iter().enumerate().map(job).collect()

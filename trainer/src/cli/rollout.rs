@@ -66,7 +66,7 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         root: Agent::root(&benchmark.world, task, options, seed),
         task: task.id.clone(),
         seed,
-        limits: config.eval.limits.at_depth(depth),
+        limits: evaluate::limits(&config.eval, task.difficulty, depth),
     };
     let settings = Settings {
         keep_log: true,

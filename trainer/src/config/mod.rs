@@ -218,8 +218,25 @@ pub struct Eval {
     pub hard: usize,
     /// See `easy`. Trees of extreme tasks have 7,332 nodes on average.
     pub extreme: usize,
+    /// Nodes of a tree by difficulty, below `limits.nodes`: several times what plain recursion takes, so that a policy that spawns
+    /// without end costs seconds, not hours.
+    pub nodes: NodeCaps,
     /// Caps of a tree.
     pub limits: TreeLimits,
+}
+
+/// Nodes of a tree, by difficulty.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeCaps {
+    /// Plain recursion takes up to 8.
+    pub easy: u32,
+    /// Plain recursion takes up to 101.
+    pub medium: u32,
+    /// Plain recursion takes up to 1,361.
+    pub hard: u32,
+    /// Plain recursion takes up to 32,763.
+    pub extreme: u32,
 }
 
 impl Default for Config {
@@ -292,10 +309,16 @@ impl Default for Config {
                 medium: 0,
                 hard: 0,
                 extreme: 16,
+                nodes: NodeCaps {
+                    easy: 100,
+                    medium: 1000,
+                    hard: 5000,
+                    extreme: 40_000,
+                },
                 limits: TreeLimits {
                     depth: 16,
                     nodes: 40_000,
-                    tokens: 2_000_000,
+                    tokens: 800_000,
                     concurrent: 512,
                     seconds: 300.0,
                     ..limits

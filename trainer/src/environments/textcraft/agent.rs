@@ -27,7 +27,7 @@ struct Seen {
     item: ItemId,
     /// Amount that was last shown as missing; 0 once the goal lacks none of it.
     missing: u32,
-    /// A child has delivered it since it was last shown as missing.
+    /// This node or a child has made it since it was last shown as missing.
     delivered: bool,
 }
 
@@ -149,11 +149,16 @@ impl Agent {
             .position(|&name| u32::from(name) == slot)
     }
 
-    /// A child may be asked for this item: it was shown as missing and nobody has delivered it since.
-    /// Recipes are acyclic, so what is missing for a goal is never one of its ancestors' goals.
-    fn may_spawn(&self, position: usize) -> bool {
+    /// There is still something to do for this item: it was shown as missing (the goal is from the start), and neither this node nor a
+    /// child has made it since. Without this an agent learns to craft its goal again and again: successes are paid, surplus costs nothing.
+    fn is_wanted(&self, position: usize) -> bool {
         let seen = self.seen[position];
-        position > 0 && seen.missing > 0 && !seen.delivered
+        seen.missing > 0 && !seen.delivered
+    }
+
+    /// A child may be asked for this item. Recipes are acyclic, so what is missing for a goal is never one of its ancestors' goals.
+    fn may_spawn(&self, position: usize) -> bool {
+        position > 0 && self.is_wanted(position)
     }
 
     fn parse(&self, action: &[Token]) -> Option<Action> {
@@ -161,7 +166,10 @@ impl Agent {
         match (words.as_slice(), action) {
             ([Word::Finish], _) => Some(Action::Finish),
             ([Word::Info, _], [_, slot]) => self.position(*slot).map(Action::Info),
-            ([Word::Craft, _], [_, slot]) => self.position(*slot).map(Action::Craft),
+            ([Word::Craft, _], [_, slot]) => {
+                let wanted = self.position(*slot).filter(|&position| self.is_wanted(position));
+                wanted.map(Action::Craft)
+            }
             ([Word::Spawn, ..], [_, listed @ ..]) if !self.is_deep() => {
                 let (listed, has_go) = match words.last() {
                     Some(Word::Go) => (&listed[..listed.len() - 1], true),
@@ -273,6 +281,7 @@ impl Environment for Agent {
             Some(Action::Info(position)) => self.info(position, out),
             Some(Action::Craft(position)) => {
                 let done = self.craft(position);
+                self.seen[position].delivered |= done;
                 out.push(if done { Word::Ok } else { Word::Err }.token());
             }
             Some(Action::Spawn(items)) => {
@@ -339,16 +348,23 @@ impl Constraint for Agent {
             completion.len(),
         ) {
             (None, 0) => {
-                for word in [Word::Info, Word::Craft, Word::Finish] {
-                    mask.allow(word.token());
+                mask.allow(Word::Info.token());
+                mask.allow(Word::Finish.token());
+                if all.clone().any(|position| self.is_wanted(position)) {
+                    mask.allow(Word::Craft.token());
                 }
                 if !self.is_deep() && all.clone().any(|position| spawnable(&position)) {
                     mask.allow(Word::Spawn.token());
                 }
                 Next::Draw
             }
-            (Some(Word::Info | Word::Craft), 1) => {
+            (Some(Word::Info), 1) => {
                 all.for_each(|position| mask.allow(self.slot(position).token()));
+                Next::Draw
+            }
+            (Some(Word::Craft), 1) => {
+                all.filter(|&position| self.is_wanted(position))
+                    .for_each(|position| mask.allow(self.slot(position).token()));
                 Next::Draw
             }
             (Some(Word::Spawn), drawn) if drawn % 2 == 1 && drawn < 2 * SPAWN_MAX => {

@@ -7,7 +7,7 @@
 //! prompt      GOAL Sg #n [DEEP]                     DEEP: this node may not spawn
 //! INFO Sx     RES (Sy #missing)*                    what is missing to make the wanted amount of x; nothing listed: ready
 //!             RES BASE                              x cannot be made
-//! CRAFT Sx    OK | ERR
+//! CRAFT Sx    OK | ERR                              only what is missing and was not made since
 //! SPAWN Sx [AND Sy [AND Sz]] GO                     one OK | FAIL for each, in that order; GO is left out after the third
 //! FINISH                                            ends the node
 //! ```

@@ -242,6 +242,30 @@ fn only_items_that_were_shown_can_be_named() {
 }
 
 #[test]
+fn what_was_made_is_not_made_again_until_it_is_missing_again() {
+    let mut agent = axe(&[("log", 9), ("ore", 9)], OPTIONS);
+    prompt(&mut agent);
+    assert_eq!(allowed(&mut agent, "CRAFT"), "S0", "the goal is wanted from the start");
+    assert_eq!(act(&mut agent, "INFO S0"), "RES S1 #3 S2 #2 S3 #2");
+    assert_eq!(act(&mut agent, "CRAFT S1"), "OK");
+    assert_eq!(allowed(&mut agent, "CRAFT"), "S0 S2 S3");
+    assert_eq!(
+        step(&mut agent, "CRAFT S1").0,
+        "ERR",
+        "nor is it when it is not allowed"
+    );
+    // Sticks take two of the four planks: the goal says so, and planks are wanted again.
+    assert_eq!(act(&mut agent, "CRAFT S2"), "OK");
+    assert_eq!(act(&mut agent, "CRAFT S3"), "OK");
+    assert_eq!(act(&mut agent, "CRAFT S0"), "ERR");
+    assert_eq!(act(&mut agent, "INFO S0"), "RES S1 #1");
+    assert_eq!(act(&mut agent, "CRAFT S1"), "OK");
+    assert_eq!(act(&mut agent, "CRAFT S0"), "OK");
+    assert_eq!(allowed(&mut agent, ""), "INFO FINISH");
+    assert_eq!(act(&mut agent, "FINISH"), "(success 1)");
+}
+
+#[test]
 fn a_delegation_names_up_to_three_missing_items_once_each() {
     let mut root = informed(OPTIONS);
     for (completion, expected) in [
