@@ -160,6 +160,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         rollout.sampled(),
         rollout.critical_path()
     );
-    assert_eq!((rollout.success(), rollout.tree.nodes().len()), (1.0, 31));
+    assert_eq!((rollout.success(), rollout.tree.nodes().len()), (1.0, 23));
     Ok(())
 }
