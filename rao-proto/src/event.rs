@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::types::{CancelReason, Depth, Limit, Limits, NodeId, NodeStatus, Success, WeightsVersion};
+use crate::types::{Budget, CancelReason, Depth, Limit, Limits, NodeId, NodeStatus, Success, WeightsVersion};
 use crate::views::{Logprobs, Tokens};
 
 /// One event and when it happened.
@@ -45,6 +45,8 @@ pub enum Event<'a> {
         depth: Depth,
         /// What it is asked to do.
         task: &'a str,
+        /// What it may use, with everything below it.
+        budget: Budget,
     },
     /// A launch was refused; the parent is told.
     Refuse {

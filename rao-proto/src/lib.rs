@@ -72,5 +72,7 @@ pub use event::{Event, Record};
 pub use frame::{DecodeError, EncodeError, FRAME_MAX, Malformed, VERSION, decode, encode, encoded_len};
 pub use frames::{FrameError, Frames};
 pub use sink::EventSink;
-pub use types::{CancelReason, Depth, Limit, Limits, NodeId, NodeStatus, Success, SuccessError, Token, WeightsVersion};
+pub use types::{
+    Budget, CancelReason, Depth, Limit, Limits, NodeId, NodeStatus, Success, SuccessError, Token, WeightsVersion,
+};
 pub use views::{LogprobError, Logprobs, LogprobsIter, Tokens, TokensIter};

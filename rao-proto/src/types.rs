@@ -177,4 +177,85 @@ pub struct Limits {
     pub context_max: u32,
     /// Nodes of the tree that may be at work at once; waiting parents do not count. Bounds memory, never refuses.
     pub concurrent_max: u32,
+    /// When the whole tree is timed out, in microseconds since the run was opened; `None` for never.
+    pub deadline_us: Option<u64>,
+}
+
+impl Limits {
+    /// What the root may use of them, itself not counted.
+    #[must_use]
+    pub const fn budget(&self) -> Budget {
+        Budget {
+            depth: self.depth_max,
+            nodes: self.nodes_max.saturating_sub(1),
+            children: self.children_max,
+            steps: self.steps_max,
+            tokens: self.tokens_max,
+            deadline_us: self.deadline_us,
+        }
+    }
+}
+
+/// What a node was given to use, with everything below it. A child's is never above what its parent had left: see
+/// [`within`](Self::within).
+///
+/// `nodes` and `tokens` are one pot for the node and all of its descendants; `children` and `steps` are caps that each of them has for
+/// itself. The fields and their order are part of the wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Levels that may be spawned below the node; 0 forbids delegation.
+    pub depth: u8,
+    /// Nodes that may be spawned below it, all levels together.
+    pub nodes: u32,
+    /// Children of one node over its life.
+    pub children: u16,
+    /// Actions of one node.
+    pub steps: u16,
+    /// Tokens that it and its descendants may sample.
+    pub tokens: u64,
+    /// When it is timed out, in microseconds since the run was opened; `None` for never.
+    pub deadline_us: Option<u64>,
+}
+
+impl Budget {
+    /// No cap at all: as a wish, it takes whatever the parent has left.
+    pub const UNLIMITED: Self = Self {
+        depth: u8::MAX,
+        nodes: u32::MAX,
+        children: u16::MAX,
+        steps: u16::MAX,
+        tokens: u64::MAX,
+        deadline_us: None,
+    };
+
+    /// The smaller of the two, field by field; the earlier of two deadlines.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self {
+            depth: self.depth.min(other.depth),
+            nodes: self.nodes.min(other.nodes),
+            children: self.children.min(other.children),
+            steps: self.steps.min(other.steps),
+            tokens: self.tokens.min(other.tokens),
+            deadline_us: match (self.deadline_us, other.deadline_us) {
+                (Some(one), Some(another)) => Some(one.min(another)),
+                (one, another) => one.or(another),
+            },
+        }
+    }
+
+    /// The most that a child of a node with this budget may be given: one level less, the rest as it is.
+    #[must_use]
+    pub const fn of_child(self) -> Self {
+        Self {
+            depth: self.depth.saturating_sub(1),
+            ..self
+        }
+    }
+
+    /// Whether no field is above that of `other`.
+    #[must_use]
+    pub fn within(self, other: Self) -> bool {
+        self.min(other) == self
+    }
 }

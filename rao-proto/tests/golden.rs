@@ -23,6 +23,7 @@ fn field_boundaries() {
         parent,
         depth: Depth(depth),
         task,
+        budget: if depth == 0 { NOTHING } else { Budget::UNLIMITED },
     };
     let events = [
         spawn(None, 0, ""),
@@ -96,6 +97,16 @@ fn every_choice() {
     }
     insta::assert_snapshot!(table);
 }
+
+/// Every field at its least.
+const NOTHING: Budget = Budget {
+    depth: 0,
+    nodes: 0,
+    children: 0,
+    steps: 0,
+    tokens: 0,
+    deadline_us: Some(0),
+};
 
 /// The worked example of the specification is the spawn among the examples.
 #[test]

@@ -15,6 +15,7 @@ pub fn examples() -> Vec<Record<'static>> {
         action_max: 256,
         context_max: 4096,
         concurrent_max: 4,
+        deadline_us: Some(30_000_000),
     };
     let events = [
         Event::RunOpened {
@@ -28,6 +29,7 @@ pub fn examples() -> Vec<Record<'static>> {
             parent: Some(NodeId::ROOT),
             depth: Depth(1),
             task: "sort 3 1",
+            budget: limits.budget().of_child(),
         },
         Event::Refuse {
             parent: NodeId(1),
@@ -115,6 +117,7 @@ pub struct Owned {
     ids: (u32, Option<u32>),
     big: (u64, u64),
     limits: Limits,
+    budget: Budget,
     status: NodeStatus,
     limit: Limit,
     reason: CancelReason,
@@ -138,6 +141,7 @@ impl Owned {
                 parent,
                 depth: Depth(self.small),
                 task: &self.text,
+                budget: self.budget,
             },
             2 => Event::Refuse {
                 parent: node,
@@ -208,9 +212,10 @@ pub fn record() -> impl Strategy<Value = Owned> {
         number(),
         number(),
         number(),
+        prop::option::of(number()),
     )
         .prop_map(
-            |(depth_max, nodes, children_max, steps_max, tokens_max, context, concurrent)| Limits {
+            |(depth_max, nodes, children_max, steps_max, tokens_max, context, concurrent, deadline_us)| Limits {
                 depth_max,
                 nodes_max: nodes as u32,
                 children_max,
@@ -219,6 +224,7 @@ pub fn record() -> impl Strategy<Value = Owned> {
                 action_max: context.rotate_left(7) as u32,
                 context_max: context as u32,
                 concurrent_max: concurrent as u32,
+                deadline_us,
             },
         );
     let choices = (
@@ -246,6 +252,7 @@ pub fn record() -> impl Strategy<Value = Owned> {
                 ids: (node as u32, parent.map(|parent| parent as u32)),
                 big: (seed, weights),
                 limits,
+                budget: limits.budget(),
                 status: choices.0,
                 limit: choices.1,
                 reason: choices.2,
