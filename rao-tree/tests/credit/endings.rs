@@ -120,6 +120,7 @@ fn a_node_that_has_not_ended_is_invalid_and_a_refused_launch_is_no_node() {
         parent: None,
         depth: Depth(0),
         task: "",
+        budget: rao_proto::Budget::UNLIMITED,
     };
     let refuse = rao_proto::Event::Refuse {
         parent: NodeId::ROOT,
