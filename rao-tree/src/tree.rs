@@ -174,6 +174,14 @@ impl Refusals {
     }
 }
 
+impl core::ops::AddAssign for Refusals {
+    fn add_assign(&mut self, other: Self) {
+        for (count, more) in self.by.iter_mut().zip(other.by) {
+            *count = count.saturating_add(more);
+        }
+    }
+}
+
 /// A tree as the events so far describe it.
 #[derive(Clone, Debug, Default)]
 pub struct Tree<A> {
