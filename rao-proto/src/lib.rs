@@ -64,6 +64,9 @@
 mod event;
 mod frame;
 mod frames;
+mod player;
+mod reassembler;
+mod recorder;
 mod sink;
 mod types;
 mod views;
@@ -71,6 +74,9 @@ mod views;
 pub use event::{Event, Record};
 pub use frame::{DecodeError, EncodeError, FRAME_MAX, Malformed, VERSION, decode, encode, encoded_len};
 pub use frames::{FrameError, Frames};
+pub use player::{PlayError, Player};
+pub use reassembler::{Reassembler, StreamError, StreamErrorKind};
+pub use recorder::{RecordError, Recorder};
 pub use sink::EventSink;
 pub use types::{
     Budget, CancelReason, Depth, Limit, Limits, NodeId, NodeStatus, Success, SuccessError, Token, WeightsVersion,

@@ -104,6 +104,41 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
+/// What a [`Reassembler`] gave, a record as the bytes that it encodes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    Record(Vec<u8>),
+    Error(StreamError),
+}
+
+/// Everything that comes out when the pieces go in one by one.
+pub fn items<'a, const N: usize>(pieces: impl IntoIterator<Item = &'a [u8]>, finish: bool) -> Vec<Item> {
+    let mut reassembler = Reassembler::<N>::new();
+    let mut items = Vec::new();
+    for mut rest in pieces {
+        while !rest.is_empty() {
+            let taken = reassembler.push(rest);
+            assert!(taken > 0, "there is room when nothing is to be had");
+            rest = &rest[taken..];
+            drain(&mut reassembler, &mut items);
+        }
+    }
+    if finish {
+        reassembler.finish();
+        drain(&mut reassembler, &mut items);
+    }
+    items
+}
+
+fn drain<const N: usize>(reassembler: &mut Reassembler<N>, items: &mut Vec<Item>) {
+    while let Some(next) = reassembler.next_record() {
+        items.push(match next {
+            Ok(record) => Item::Record(encoded(&record)),
+            Err(error) => Item::Error(error),
+        });
+    }
+}
+
 /// Owns what an arbitrary record borrows.
 #[derive(Clone, Debug)]
 pub struct Owned {
