@@ -68,6 +68,8 @@ mod player;
 mod reassembler;
 mod recorder;
 mod sink;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod types;
 mod views;
 

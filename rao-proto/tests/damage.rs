@@ -2,13 +2,14 @@
 
 mod common;
 
-use common::{crc32, encoded, encoded_all, examples, frame};
+use common::{encoded, encoded_all, frame};
+use rao_proto::testing::{RECORDS, crc32};
 use rao_proto::*;
 
 #[test]
 fn checksum_is_the_one_of_the_specification() {
     assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
-    for record in examples() {
+    for record in RECORDS {
         let bytes = encoded(&record);
         assert_eq!(frame(&bytes[5..bytes.len() - 4]), bytes);
     }
@@ -16,7 +17,7 @@ fn checksum_is_the_one_of_the_specification() {
 
 #[test]
 fn a_corrupt_byte_at_any_position_is_detected() {
-    for record in examples() {
+    for record in RECORDS {
         let sound = encoded(&record);
         for position in 0..sound.len() {
             for flip in 1..=u8::MAX {
@@ -39,7 +40,7 @@ fn a_corrupt_byte_at_any_position_is_detected() {
 
 #[test]
 fn truncation_at_any_length_keeps_every_whole_frame() {
-    let records = examples();
+    let records = RECORDS;
     let bytes = encoded_all(&records);
     let mut starts = vec![0];
     starts.extend(records.iter().scan(0, |end, record| {
@@ -70,7 +71,7 @@ fn truncation_at_any_length_keeps_every_whole_frame() {
 
 #[test]
 fn unknown_events_are_skipped_and_counted() {
-    let records = examples();
+    let records = RECORDS;
     let mut bytes = encoded(&records[0]);
     bytes.extend(frame(&[0, 9]));
     bytes.extend(frame(b"\x01\xff\xff\xff\xff\x0fwhatever a newer version says"));
@@ -89,7 +90,7 @@ fn unknown_events_are_skipped_and_counted() {
 
 #[test]
 fn a_malformed_payload_loses_only_its_own_frame() {
-    let records = examples();
+    let records = RECORDS;
     let first = encoded(&records[0]);
     let bad = frame(&[0, 7, 0]);
     let bytes = [&first[..], &bad, &encoded(&records[1])].concat();
@@ -173,7 +174,7 @@ fn payloads_that_no_writer_makes() {
 
 #[test]
 fn other_versions_are_named() {
-    let mut bytes = encoded(&examples()[0]);
+    let mut bytes = encoded(&RECORDS[0]);
     bytes[0] = 2;
     let error = Frames::new(&bytes).next().unwrap().unwrap_err();
     assert_eq!(
@@ -207,7 +208,7 @@ fn the_limit_is_the_same_for_writers_and_readers() {
 
 #[test]
 fn encoding_refuses_what_does_not_fit() {
-    for record in examples() {
+    for record in RECORDS {
         let needed = encoded_len(&record).unwrap();
         for available in 0..needed {
             let refused = encode(&record, &mut vec![0; available]);

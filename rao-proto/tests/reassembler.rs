@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{Item, encoded, encoded_all, examples, frame, items, record};
+use common::{Item, encoded, encoded_all, frame, items, record};
 use proptest::prelude::*;
+use rao_proto::testing::RECORDS;
 use rao_proto::*;
 
 /// Above every frame that `record()` makes.
@@ -11,7 +12,7 @@ const N: usize = 2048;
 
 #[test]
 fn a_trace_byte_by_byte() {
-    let records = examples();
+    let records = RECORDS;
     let bytes = encoded_all(&records);
     let mut reassembler = Reassembler::<N>::new();
     let mut ends = records.iter().scan(0, |end, record| {
@@ -41,7 +42,7 @@ fn a_trace_byte_by_byte() {
 
 #[test]
 fn a_torn_tail_is_named_once_no_more_bytes_come() {
-    let [one, two] = [0, 1].map(|index| encoded(&examples()[index]));
+    let [one, two] = [0, 1].map(|index| encoded(&RECORDS[index]));
     for len in 1..two.len() {
         let mut reassembler = Reassembler::<N>::new();
         reassembler.push(&[&one[..], &two[..len]].concat());
@@ -57,7 +58,7 @@ fn a_torn_tail_is_named_once_no_more_bytes_come() {
 
         // The line speaks again: another stretch of the same stream.
         assert_eq!(reassembler.push(&two), two.len());
-        assert_eq!(reassembler.next_record(), Some(Ok(examples()[1])));
+        assert_eq!(reassembler.next_record(), Some(Ok(RECORDS[1])));
         assert_eq!(reassembler.offset(), (one.len() + len + two.len()) as u64);
     }
 }
@@ -65,7 +66,7 @@ fn a_torn_tail_is_named_once_no_more_bytes_come() {
 /// A version byte and a length that could be true, before sound frames: they wait at most until the claim can be judged.
 #[test]
 fn a_false_claim_delays_but_hides_nothing() {
-    let sound = encoded(&examples()[1]);
+    let sound = encoded(&RECORDS[1]);
     for payload_len in [
         0,
         1,
@@ -109,7 +110,7 @@ fn a_false_claim_delays_but_hides_nothing() {
 
 #[test]
 fn a_frame_that_does_not_fit_is_named_and_passed_over() {
-    let short = encoded(&examples()[7]);
+    let short = encoded(&RECORDS[7]);
     let value = [7; 100];
     let event = Event::Return {
         node: NodeId::ROOT,
@@ -149,7 +150,7 @@ fn a_frame_that_does_not_fit_is_named_and_passed_over() {
 
 #[test]
 fn a_frame_as_long_as_the_buffer_fits() {
-    let bytes = encoded(&examples()[1]);
+    let bytes = encoded(&RECORDS[1]);
     assert_eq!(bytes.len(), 37);
     for piece in [1, 5, 37, 74] {
         let twice = bytes.repeat(2);
@@ -169,7 +170,7 @@ fn a_frame_as_long_as_the_buffer_fits() {
 /// A payload that holds a whole frame: the outer frame is the record, whatever the pieces.
 #[test]
 fn what_lies_inside_a_sound_frame_is_not_read_as_frames() {
-    let inner = encoded_all(&examples());
+    let inner = encoded_all(RECORDS);
     let event = Event::Return {
         node: NodeId::ROOT,
         status: NodeStatus::Finished,
@@ -197,7 +198,7 @@ fn what_lies_inside_a_sound_frame_is_not_read_as_frames() {
 
 #[test]
 fn every_cause_is_named_where_it_begins() {
-    let sound = encoded(&examples()[6]);
+    let sound = encoded(&RECORDS[6]);
     let version = [&[3][..], &sound[1..]].concat();
     let mut checksum = sound.clone();
     checksum[6] ^= 1;

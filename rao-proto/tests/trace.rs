@@ -5,8 +5,9 @@ mod common;
 use std::cell::RefCell;
 use std::io::{self, Read as _, Write as _};
 
-use common::{encoded, encoded_all, examples, record};
+use common::{encoded, encoded_all, record};
 use proptest::prelude::*;
+use rao_proto::testing::RECORDS;
 use rao_proto::*;
 
 #[test]
@@ -14,18 +15,18 @@ fn a_file_is_what_was_encoded() {
     let path = std::env::temp_dir().join(format!("rao-proto-{}.trace", std::process::id()));
     let mut file = io::BufWriter::new(std::fs::File::create(&path).unwrap());
     let mut recorder = Recorder::<_, _, 256>::new(|frame: &[u8]| file.write_all(frame));
-    examples().iter().for_each(|record| recorder.record(record));
+    RECORDS.iter().for_each(|record| recorder.record(record));
     let len = recorder.finish().unwrap();
     file.flush().unwrap();
     drop(file);
     let mut file = std::fs::File::open(&path).unwrap();
     let mut player = Player::<_, 64>::new(|piece: &mut [u8]| file.read(piece));
-    for record in examples() {
-        assert_eq!(player.next_record().unwrap().unwrap(), record);
+    for record in RECORDS {
+        assert_eq!(player.next_record().unwrap().unwrap(), *record);
     }
     assert!(player.next_record().is_none());
     assert_eq!(player.reassembler().offset(), len);
-    assert_eq!(std::fs::read(&path).unwrap(), encoded_all(&examples()));
+    assert_eq!(std::fs::read(&path).unwrap(), encoded_all(RECORDS));
     std::fs::remove_file(&path).unwrap();
 }
 
@@ -36,15 +37,15 @@ fn each_frame_is_handed_over_whole() {
         frames.push(frame.to_vec());
         Ok(())
     });
-    examples().iter().for_each(|record| recorder.record(record));
+    RECORDS.iter().for_each(|record| recorder.record(record));
     recorder.finish().unwrap();
-    assert_eq!(frames, examples().iter().map(encoded).collect::<Vec<_>>());
+    assert_eq!(frames, RECORDS.iter().map(encoded).collect::<Vec<_>>());
 }
 
 /// At every cap: whole frames up to it, and not one byte more, even where a later frame would fit.
 #[test]
 fn a_cap_keeps_whole_frames() {
-    let whole = encoded_all(&examples());
+    let whole = encoded_all(RECORDS);
     for bytes_max in 0..=whole.len() as u64 {
         let mut trace = Vec::new();
         let mut recorder = Recorder::<_, io::Error, 256>::new(|frame: &[u8]| {
@@ -52,13 +53,13 @@ fn a_cap_keeps_whole_frames() {
             Ok(())
         })
         .capped(bytes_max);
-        examples().iter().for_each(|record| recorder.record(record));
+        RECORDS.iter().for_each(|record| recorder.record(record));
         let bytes = recorder.bytes();
         let finished = recorder.finish();
         assert_eq!(trace.len() as u64, bytes);
         assert!(bytes <= bytes_max && whole.starts_with(&trace));
         let kept = Frames::new(&trace).map(Result::unwrap).count();
-        match examples().get(kept) {
+        match RECORDS.get(kept) {
             None => assert_eq!(finished.unwrap(), bytes),
             Some(refused) => {
                 let needed = encoded_len(refused).unwrap();
@@ -85,8 +86,8 @@ fn the_first_error_is_kept_and_nothing_follows_it() {
         *writes.borrow_mut() += 1;
         if *writes.borrow() == 3 { Err("no space") } else { Ok(()) }
     });
-    examples().iter().for_each(|record| recorder.record(record));
-    let offset = examples()[..2].iter().map(|record| encoded(record).len() as u64).sum();
+    RECORDS.iter().for_each(|record| recorder.record(record));
+    let offset = RECORDS[..2].iter().map(|record| encoded(record).len() as u64).sum();
     assert_eq!(recorder.bytes(), offset);
     let error = RecordError::Write {
         offset,
@@ -100,9 +101,9 @@ fn the_first_error_is_kept_and_nothing_follows_it() {
     // The spawn takes 37 bytes.
     let mut recorder = Recorder::<_, (), 36>::new(|_: &[u8]| Ok(()));
     for index in [7, 1, 7] {
-        recorder.record(&examples()[index]);
+        recorder.record(&RECORDS[index]);
     }
-    let offset = encoded(&examples()[7]).len() as u64;
+    let offset = encoded(&RECORDS[7]).len() as u64;
     let source = EncodeError::BufferTooSmall {
         needed: 37,
         available: 36,
@@ -112,7 +113,7 @@ fn the_first_error_is_kept_and_nothing_follows_it() {
 
 #[test]
 fn a_failed_read_is_repeated_and_loses_nothing() {
-    let bytes = encoded_all(&examples());
+    let bytes = encoded_all(RECORDS);
     let (mut rest, mut calls) = (&bytes[..], 0);
     let mut player = Player::<_, 64>::new(|piece: &mut [u8]| {
         calls += 1;
@@ -143,7 +144,7 @@ fn a_failed_read_is_repeated_and_loses_nothing() {
 
 #[test]
 fn a_reader_that_claims_too_much_is_taken_at_its_slice() {
-    let bytes = encoded_all(&examples());
+    let bytes = encoded_all(RECORDS);
     let mut rest = &bytes[..];
     let mut player = Player::<_, 64>::new(|piece: &mut [u8]| {
         let read = rest.read(piece)?;
@@ -154,7 +155,7 @@ fn a_reader_that_claims_too_much_is_taken_at_its_slice() {
         // Where it lied, at the end of the bytes, what follows in the slice is noise.
         records += usize::from(next.is_ok());
     }
-    assert_eq!(records, examples().len());
+    assert_eq!(records, RECORDS.len());
 }
 
 proptest! {
