@@ -12,14 +12,13 @@ const N: usize = 2048;
 
 #[test]
 fn a_trace_byte_by_byte() {
-    let records = RECORDS;
-    let bytes = encoded_all(&records);
+    let bytes = encoded_all(RECORDS);
     let mut reassembler = Reassembler::<N>::new();
-    let mut ends = records.iter().scan(0, |end, record| {
+    let mut ends = RECORDS.iter().scan(0, |end, record| {
         *end += encoded(record).len();
         Some(*end as u64)
     });
-    let mut expected = records.iter();
+    let mut expected = RECORDS.iter();
     for (at, byte) in (1..).zip(&bytes) {
         assert_eq!(reassembler.push(&[*byte]), 1);
         if let Some(record) = reassembler.next_record() {
