@@ -311,8 +311,6 @@ fn judge(rest: &[u8], capacity: usize, finished: bool) -> Verdict {
             Verdict::Bad(StreamErrorKind::Capacity { needed, capacity }, claim)
         }
         (Err(DecodeError::Torn { .. }), _) if !finished => Verdict::Open,
-        // A claim beyond the end of the stream ends nothing.
-        (Err(kind @ DecodeError::Torn { .. }), _) => Verdict::Bad(kind.into(), None),
         (Err(kind), claim) => Verdict::Bad(kind.into(), claim),
     }
 }
