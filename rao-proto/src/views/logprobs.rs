@@ -41,26 +41,23 @@ impl<'a> Logprobs<'a> {
     ///
     /// # Errors
     /// [`LogprobError`] names the first that fails.
-    pub fn new(logprobs: &'a [f32]) -> Result<Self, LogprobError> {
-        Self(LogprobsRepr::Slice(logprobs)).checked()
+    pub const fn new(logprobs: &'a [f32]) -> Result<Self, LogprobError> {
+        let mut index = 0;
+        while index < logprobs.len() {
+            let value = logprobs[index];
+            if !is_logprob(value) {
+                return Err(LogprobError { index, value });
+            }
+            index += 1;
+        }
+        Ok(Self(LogprobsRepr::Slice(logprobs)))
     }
 
     /// `None` unless `bytes` are whole little-endian numbers that [`Logprobs::new`] would take.
     fn from_le_bytes(bytes: &'a [u8]) -> Option<Self> {
         let (numbers, rest) = bytes.as_chunks();
-        if rest.is_empty() {
-            Self(LogprobsRepr::LittleEndian(numbers)).checked().ok()
-        } else {
-            None
-        }
-    }
-
-    fn checked(self) -> Result<Self, LogprobError> {
-        let bad = self
-            .iter()
-            .enumerate()
-            .find(|(_, value)| !(value.is_finite() && *value <= 0.0));
-        bad.map_or(Ok(self), |(index, value)| Err(LogprobError { index, value }))
+        let sound = rest.is_empty() && numbers.iter().all(|number| is_logprob(f32::from_le_bytes(*number)));
+        sound.then_some(Self(LogprobsRepr::LittleEndian(numbers)))
     }
 
     /// How many; constant time.
@@ -83,6 +80,11 @@ impl<'a> Logprobs<'a> {
     pub const fn iter(&self) -> LogprobsIter<'a> {
         LogprobsIter(self.0)
     }
+}
+
+/// Finite and at most 0.
+const fn is_logprob(value: f32) -> bool {
+    value.is_finite() && value <= 0.0
 }
 
 /// Iterator over [`Logprobs`].
