@@ -28,10 +28,13 @@ fi
 # The versions that the workspace uses; cargo adds those of the device and drops what is not needed.
 cp "$root/Cargo.lock" Cargo.lock
 CARGO_TARGET_DIR=$base/firmware cargo build --release --quiet
-if nm "$firmware" | grep -E '__(rust|rg|rdl)_(alloc|dealloc|realloc)|\b(malloc|calloc|realloc|free)\b'; then
+symbols=$(nm "$firmware")
+printf '%s\n' "$symbols" | grep -q ' main$' || fail "nm shows no main: is the symbol table gone?"
+if printf '%s\n' "$symbols" | grep -E '__(rust|rg|rdl)_(alloc|dealloc|realloc)|\b(malloc|calloc|realloc|free)\b'; then
     fail "the firmware holds an allocator"
 fi
-size -A "$firmware" | awk '
+sections=$(size -A "$firmware")
+printf '%s\n' "$sections" | awk '
     $1 ~ /^\.(vector_table|text|rodata|data|gnu\.sgstubs)$/ { flash += $2 }
     $1 ~ /^\.(data|bss|uninit)$/ { ram += $2 }
     END { printf "firmware: flash %d bytes, RAM %d bytes without the stack\n", flash, ram }'
@@ -43,7 +46,11 @@ fi
 
 cp "$root/Cargo.lock" "$root/rao-tree/proof/Cargo.lock"
 (cd "$root/rao-tree/proof" && CARGO_TARGET_DIR=$base/proof cargo build --release --quiet)
-"$base/proof/release/rao-tree-proof" >"$host" || fail "the program exits with $? on the host"
+"$base/proof/release/rao-tree-proof" >"$host" || {
+    status=$?
+    tail -n 3 "$host"
+    fail "the program exits with $status on the host"
+}
 
 # The runner in .cargo/config.toml starts the emulator. The firmware takes well under a second; one that hangs is stopped.
 status=0
