@@ -139,6 +139,7 @@ fn group(memory: &mut Memory, out: &mut impl Write) -> Result<(), Wrong> {
         "root right: {:.6} {:.6}, root wrong: {:.6} {:.6}",
         right[0].advantage, right[0].weighted, wrong[0].advantage, wrong[0].weighted
     );
+    bits(credits, out);
     // Every node of the right tree is compared with a root of 0; of the wrong tree, five nodes of 0 with a root of 1.
     ensure(
         right.iter().all(|credit| close(credit.advantage, 1.0)),
@@ -244,6 +245,7 @@ fn golden(out: &mut impl Write) -> Result<(), Wrong> {
         let _ = write!(out, " {:.6}", credit.weighted);
     }
     let _ = writeln!(out);
+    bits(&credits, out);
     let right = |(credit, expected): (&Credit, f32)| close(credit.weighted, expected);
     ensure(credits.iter().zip(expected).all(right), "a golden number")
 }
@@ -253,6 +255,14 @@ fn credit(estimator: &Estimator, nodes: &[Member], tree_ends: &[usize], credits:
     let group_ends = [tree_ends.len()];
     let teaching = Forest::new(nodes, tree_ends, &group_ends).and_then(|forest| estimator.assign(&forest, credits));
     ensure(teaching == Ok(1), "the group does not teach")
+}
+
+/// Every number of the credit, so that not even the last bit may differ between machines.
+fn bits(credits: &[Credit], out: &mut impl Write) {
+    for credit in credits {
+        let bits = [credit.reward, credit.advantage, credit.weighted].map(f32::to_bits);
+        let _ = writeln!(out, "| {:08x} {:08x} {:08x}", bits[0], bits[1], bits[2]);
+    }
 }
 
 /// What a reader of the trace knows of a node.
