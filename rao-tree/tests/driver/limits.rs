@@ -1,7 +1,7 @@
 //! Every limit is inclusive, and the counters bear the largest of them.
 
 use crate::support::*;
-use rao_tree::{Budget, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Token, Want};
+use rao_tree::{Arena, Budget, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Token, Want};
 
 fn refused(launches: &[Launch]) -> Vec<Limit> {
     let refusals = launches.iter().filter_map(|launch| match launch {
@@ -74,7 +74,18 @@ fn promised_nodes_count_before_they_exist() {
 
 #[test]
 fn the_arena_caps_the_nodes_too() {
-    let mut run = Run::over(heapless::Vec::<_, 3>::new(), WIDE);
+    caps_at_three(heapless::Vec::<_, 3>::new());
+}
+
+#[test]
+fn a_lent_arena_is_filled_and_caps_the_nodes() {
+    let mut arena = heapless::Vec::<_, 3>::new();
+    caps_at_three(&mut arena);
+    assert_eq!(arena.len(), 3);
+}
+
+fn caps_at_three(arena: impl Arena) {
+    let mut run = Run::over(arena, WIDE);
     run.spawn(None);
     run.turn(0, 1, delegate(9));
     for node in [1, 2] {
