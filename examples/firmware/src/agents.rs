@@ -3,8 +3,8 @@
 use heapless::{String, Vec, VecView};
 use rao_proto::{Budget, EventSink, Limits, NodeId, Token};
 use rao_tree::{
-    Action, Answer, Arena, Completion, Driver, DriverError, Environment, Launch, Observation, Outcome, Policy,
-    PolicyExt as _, Request, SequenceId, Stop, Want,
+    Action, Answer, Arena, Completion, Driver, DriverError, Environment, Observation, Outcome, Policy, PolicyExt as _,
+    Request, SequenceId, Stop, Want,
 };
 
 /// Tokens of one action, whatever [`Limits::action_max`] grants. The buffers for it are on the stack.
@@ -166,19 +166,8 @@ impl<'m, A: Arena, E: Environment, P: Policy, S: EventSink, const CONTEXT: usize
         let Seat { world, context } = above.last_mut().ok_or(RunError::Seat(node))?;
         let mut answers: Vec<Answer<'_>, ANSWERS> = Vec::new();
         for launch in (0..launches).filter_map(|index| driver.launch(node, index)) {
-            let answer = match launch {
-                Launch::Refused(limit) => Answer::Refused(limit),
-                Launch::Ended(child) => {
-                    let ended = driver
-                        .tree()
-                        .node(child)
-                        .and_then(|ended| Some((ended.status?, ended.success)));
-                    let (status, success) = ended.ok_or(RunError::Seat(child))?;
-                    let seat = below.get(child.index() - first).ok_or(RunError::Seat(child))?;
-                    let value = seat.answer();
-                    Answer::Ended { status, success, value }
-                }
-            };
+            let child = launch.node().and_then(|child| below.get(child.index() - first));
+            let answer = launch.answer(child.map_or(&[], Seat::answer));
             answers.push(answer).map_err(|_| RunError::Full("the answers"))?;
         }
         let mut room = [Token(0); CONTEXT];

@@ -6,7 +6,7 @@ use rao_tree::{Arena, Budget, Launch, Limit, Limits, NodeId, NodeStatus, Outcome
 fn refused(launches: &[Launch]) -> Vec<Limit> {
     let refusals = launches.iter().filter_map(|launch| match launch {
         Launch::Refused(limit) => Some(*limit),
-        Launch::Ended(_) => None,
+        Launch::Ended { .. } => None,
     });
     refusals.collect()
 }
@@ -41,7 +41,7 @@ fn nodes_and_children_admit_the_head_of_a_delegation() {
             run.spawn(Some(0));
             run.turn(node, 1, DONE);
         }
-        let ended = [1, 2].map(|node| Launch::Ended(NodeId(node)));
+        let ended = [1, 2].map(finished);
         assert_eq!(run.resume(0), [&ended[..], &[Launch::Refused(limit); 2]].concat());
         // Over its life, not at once.
         run.outcome(0, delegate(1), 0).unwrap();
