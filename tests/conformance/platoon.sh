@@ -5,7 +5,7 @@
 #   RAO_PLATOON_DIR   where the wheel is kept; a cache directory outside the checkout by default
 #   PYTHON            the Python to run it with; the first of version 3.12 or later by default
 #
-# Arguments are passed on to platoon_credit.py.
+# Arguments are passed on to platoon_credit.py. With --no-speed nothing is timed, and the development build will do.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -34,6 +34,8 @@ if [ ! -f "$wheel" ]; then
   "$python" -m pip "${download[@]}" || pip3 "${download[@]}" || skip "it cannot be downloaded"
 fi
 
-cargo build --locked --quiet --release -p rao-tree --example forests
-target="${CARGO_TARGET_DIR:-target}"
-exec "$python" tests/conformance/platoon_credit.py --wheel "$wheel" --forests "$target/release/examples/forests" "$@"
+profile=release directory=release
+case " $* " in *" --no-speed "*) profile=dev directory=debug ;; esac
+cargo build --locked --quiet --profile "$profile" -p rao-tree --example forests
+forests="${CARGO_TARGET_DIR:-target}/$directory/examples/forests"
+exec "$python" tests/conformance/platoon_credit.py --wheel "$wheel" --forests "$forests" "$@"

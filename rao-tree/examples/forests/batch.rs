@@ -79,7 +79,7 @@ impl Batch {
     }
 }
 
-/// How nodes end: one entry in so many.
+/// How nodes of a large batch end, each as often as another.
 const USUAL: [NodeStatus; 16] = {
     let mut usual = [NodeStatus::Finished; 16];
     usual[0] = NodeStatus::Failed;
