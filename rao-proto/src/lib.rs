@@ -61,6 +61,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod checksum;
 mod event;
 mod frame;
 mod frames;

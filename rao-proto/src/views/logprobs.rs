@@ -56,11 +56,35 @@ impl<'a> Logprobs<'a> {
     }
 
     fn checked(self) -> Result<Self, LogprobError> {
-        let bad = self
-            .iter()
-            .enumerate()
-            .find(|(_, value)| !(value.is_finite() && *value <= 0.0));
+        // All of them without a branch first, which takes several at a time; which one it was only matters where one fails. NaN is not
+        // within any range.
+        let sound = |value: f32| (f32::MIN..=0.0).contains(&value);
+        let all = match self.0 {
+            LogprobsRepr::Slice(logprobs) => logprobs.iter().fold(true, |all, &value| all & sound(value)),
+            LogprobsRepr::LittleEndian(numbers) => {
+                let values = numbers.iter().map(|&number| f32::from_le_bytes(number));
+                values.fold(true, |all, value| all & sound(value))
+            }
+        };
+        if all {
+            return Ok(self);
+        }
+        let bad = self.iter().enumerate().find(|(_, value)| !sound(*value));
         bad.map_or(Ok(self), |(index, value)| Err(LogprobError { index, value }))
+    }
+
+    /// Writes the byte count and the numbers to the front of `out` and returns how many bytes that are; `None` where they do not fit.
+    pub(crate) fn write(&self, out: &mut [u8]) -> Option<usize> {
+        match self.0 {
+            LogprobsRepr::LittleEndian(numbers) => super::write_bytes(size_of_val(numbers), out, |out| {
+                out.copy_from_slice(numbers.as_flattened());
+            }),
+            LogprobsRepr::Slice(logprobs) => super::write_bytes(size_of_val(logprobs), out, |out| {
+                for (out, logprob) in out.as_chunks_mut().0.iter_mut().zip(logprobs) {
+                    *out = logprob.to_le_bytes();
+                }
+            }),
+        }
     }
 
     /// How many; constant time.
