@@ -16,7 +16,6 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The vocabulary: two actions; tokens from `LENGTH` on say how many numbers an agent was handed.
 const ADD: Token = Token(0);
@@ -127,6 +126,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         action_max: 1,
         context_max: 8,
         concurrent_max: 8,
+        deadline_us: Some(10_000_000),
     };
     let numbers: Vec<i64> = (1..=20).collect();
     let mut jobs = std::iter::once((
@@ -144,7 +144,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         keep_transcripts: false,
         keep_log: false,
         trees_in_flight: 1,
-        deadline: Duration::from_secs(10),
         progress: Arc::new(Progress::default()),
     };
     let rollouts = Worker::new(policy).rollout(|| jobs.next(), &settings)?;

@@ -13,7 +13,6 @@ use rao_trainer::rollout::{Job, Progress, Rollout, RolloutEngine, Settings, VecA
 use rao_trainer::train::credit::assign;
 use rao_tree::{Policy, Tree};
 use std::sync::Arc;
-use std::time::Duration;
 
 fn settings(trees_in_flight: usize) -> Settings {
     Settings {
@@ -22,7 +21,6 @@ fn settings(trees_in_flight: usize) -> Settings {
         keep_transcripts: true,
         keep_log: true,
         trees_in_flight,
-        deadline: Duration::from_secs(60),
         progress: Arc::new(Progress::default()),
     }
 }

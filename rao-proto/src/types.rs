@@ -118,6 +118,18 @@ pub enum Limit {
     Context,
 }
 
+impl Limit {
+    /// Every limit, in wire order.
+    pub const ALL: [Self; 6] = [
+        Self::Depth,
+        Self::Nodes,
+        Self::Children,
+        Self::Steps,
+        Self::Tokens,
+        Self::Context,
+    ];
+}
+
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -6,6 +6,7 @@
 //! A node is in exactly one place at any moment: due (in the queue that `poll` empties), with the caller, waiting for its
 //! children, or ended. A waiting parent holds no slot, so a tree deeper or wider than the machine cannot deadlock it.
 
+mod budget;
 mod messages;
 mod queue;
 mod stages;
@@ -16,11 +17,12 @@ pub(crate) use queue::Work;
 use crate::environment::{Observation, Outcome};
 use crate::policy::Stop;
 use crate::tree::{Arena, Tree};
+use budget::Room;
 use queue::{Due, Opening, Stage};
 use rao_proto::{
-    CancelReason, Depth, Event, EventSink, Limit, Limits, Logprobs, NodeId, NodeStatus, Record, Tokens, WeightsVersion,
+    Budget, CancelReason, Depth, Event, EventSink, Limit, Limits, Logprobs, NodeId, NodeStatus, Record, Tokens,
+    WeightsVersion,
 };
-use stages::Room;
 
 /// Delegations that a node may have refused in full, one after the other, without an action in between: as many as one delegation has
 /// launches, so that an environment may go through a list one by one. One that asks on and on would keep the run from ever closing; its
@@ -39,13 +41,7 @@ pub struct Driver<A> {
     offer: Option<Option<NodeId>>,
     /// Nodes at work: spawned, not waiting, not ended.
     live: u32,
-    /// What the limits and the arena allow.
-    nodes_max: u32,
-    /// Nodes spawned or promised.
-    nodes_reserved: u32,
     tokens_spent: u64,
-    /// Tokens reserved for the actions under way.
-    tokens_reserved: u64,
     closed: bool,
 }
 
@@ -70,7 +66,6 @@ impl<A: Arena> Driver<A> {
             weights,
         };
         sink.record(&Record { at_us: 0, event });
-        let capacity = u32::try_from(arena.capacity()).unwrap_or(u32::MAX);
         Self {
             tree: Tree::new(arena),
             limits,
@@ -79,10 +74,7 @@ impl<A: Arena> Driver<A> {
             root_due: true,
             offer: None,
             live: 0,
-            nodes_max: limits.nodes_max.min(capacity),
-            nodes_reserved: 1,
             tokens_spent: 0,
-            tokens_reserved: 0,
             closed: false,
         }
     }
@@ -120,16 +112,30 @@ impl<A: Arena> Driver<A> {
     /// The next thing to do, or `None` when everything is with the caller, held back until something there has ended, or the run is closed.
     /// Nodes that are due come first, in the order in which they became so; then new nodes, deepest first.
     ///
+    /// A node whose own deadline has passed is timed out when it is due; what it has with the caller is still taken. When the deadline of the
+    /// root has passed, the run ends as with [`handle_deadline`](Self::handle_deadline).
+    ///
     /// # Errors
     /// None that a caller could cause: only what the tree refuses.
     pub fn poll<S: EventSink>(&mut self, at_us: u64, sink: &mut S) -> Result<Option<Want>, DriverError> {
+        if !self.closed && self.is_late(NodeId::ROOT, at_us) {
+            self.handle_deadline(at_us, sink)?;
+            return Ok(None);
+        }
         let Some(node) = self.due.first() else {
             return Ok(self.offer());
         };
-        if self.stage(node)? == Stage::DueResume {
+        let resumes = self.stage(node)? == Stage::DueResume;
+        // A parent takes its place again to end, too.
+        self.live += u32::from(resumes);
+        if self.is_late(node, at_us) {
+            self.due.pop(&mut self.tree);
+            self.end(node, NodeStatus::TimedOut, None, &[], at_us, sink)?;
+            return Ok(Some(Want::Retire { node }));
+        }
+        if resumes {
             self.due.pop(&mut self.tree);
             self.set_stage(node, Stage::Resuming);
-            self.live += 1;
             let launches = self.tree.node(node).map_or(0, |entry| entry.work.launches);
             return Ok(Some(Want::Resume { node, launches }));
         }
@@ -142,17 +148,16 @@ impl<A: Arena> Driver<A> {
             }
             Room::Granted(room) => {
                 self.due.pop(&mut self.tree);
-                if let Some(entry) = self.tree.node_mut(node) {
-                    entry.work.room = room;
-                    entry.work.stage = Stage::Sampling;
-                }
-                self.tokens_reserved += u64::from(room);
+                self.set_stage(node, Stage::Sampling);
+                self.reserve_tokens(node, room);
                 Ok(Some(Want::Sample { node, room }))
             }
         }
     }
 
-    /// The launch that [`Want::Open`] named now exists. `task` is what it was handed, for people to read.
+    /// The launch that [`Want::Open`] named now exists. `task` is what it was handed, for people to read. `wish` is what its parent would
+    /// let it use; the node is given that as far as the parent has it: no child ever has more than its parent has left. See
+    /// [`left`](Self::left); [`Budget::UNLIMITED`] wishes for everything.
     ///
     /// # Errors
     /// [`DriverError::NotDue`] when `poll` did not ask for it; [`DriverError::Tree`] when the arena is full in spite of its
@@ -161,6 +166,7 @@ impl<A: Arena> Driver<A> {
         &mut self,
         parent: Option<NodeId>,
         task: &str,
+        wish: Budget,
         at_us: u64,
         sink: &mut S,
     ) -> Result<NodeId, DriverError> {
@@ -170,13 +176,16 @@ impl<A: Arena> Driver<A> {
         let node = NodeId(self.tree.nodes().len() as u32);
         let above = parent.and_then(|id| self.tree.node(id));
         let depth = above.map_or(Depth(0), |entry| Depth(entry.depth.0.saturating_add(1)));
+        let budget = self.give(parent, wish);
         let spawn = Event::Spawn {
             node,
             parent,
             depth,
             task,
+            budget,
         };
         self.emit(at_us, spawn, sink)?;
+        self.fill(node, budget);
         self.offer = None;
         self.live += 1;
         let Some(parent) = parent else {
@@ -256,8 +265,7 @@ impl<A: Arena> Driver<A> {
             };
             self.emit(at_us, act, sink)?;
         }
-        self.refund(node);
-        self.tokens_spent += u64::from(tokens);
+        self.refund_tokens(node, tokens);
         if let Some(entry) = self.tree.node_mut(node) {
             entry.work.refused = 0;
         }
@@ -317,7 +325,7 @@ impl<A: Arena> Driver<A> {
     pub fn handle_broken<S: EventSink>(&mut self, node: NodeId, at_us: u64, sink: &mut S) -> Result<(), DriverError> {
         let with_caller = [Stage::Opening, Stage::Sampling, Stage::Stepping, Stage::Resuming];
         self.expect(node, &with_caller, "with the caller")?;
-        self.refund(node);
+        self.refund_tokens(node, 0);
         self.end(node, NodeStatus::Invalid, None, &[], at_us, sink)
     }
 

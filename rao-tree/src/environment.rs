@@ -1,7 +1,7 @@
 //! What is acted upon: [`Environment`], one value per node.
 
 use crate::policy::Constraint;
-use rao_proto::{Limit, NodeStatus, Success, Token};
+use rao_proto::{Budget, Limit, NodeStatus, Success, Token};
 
 /// The world as one node sees it.
 ///
@@ -32,6 +32,13 @@ pub trait Environment: Sized {
     /// # Errors
     /// The environment broke.
     fn child(&mut self, index: u8) -> Result<Self, Self::Error>;
+
+    /// What this node lets child `index` use of what it has left; everything by default. The driver takes the smaller of the two: a child
+    /// cannot be given what its parent does not have.
+    fn budget(&self, index: u8) -> Budget {
+        let _ = index;
+        Budget::UNLIMITED
+    }
 
     /// Takes the answers of a whole delegation, in the order it named the children, and writes what the node then sees.
     ///

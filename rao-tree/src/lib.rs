@@ -19,7 +19,7 @@
 //!
 //! ```
 //! use rao_tree::{
-//!     Action, Answer, Completion, Constraint, Driver, Environment, Launch, Limits, Node, NodeId, Observation, Outcome, Policy,
+//!     Action, Answer, Budget, Completion, Constraint, Driver, Environment, Launch, Limits, Node, NodeId, Observation, Outcome, Policy,
 //!     PolicyExt, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
 //! };
 //! use std::{convert::Infallible, error::Error};
@@ -112,7 +112,8 @@
 //!                     Some(parent) => worlds[parent.index()].0.child(index)?,
 //!                     None => root.take().ok_or("one root")?,
 //!                 };
-//!                 let node = driver.handle_spawn(parent, "", 0, &mut ())?;
+//!                 let wish = parent.map_or(Budget::UNLIMITED, |parent| worlds[parent.index()].0.budget(index));
+//!                 let node = driver.handle_spawn(parent, "", wish, 0, &mut ())?;
 //!                 world.observe(&mut seen)?;
 //!                 worlds.push((world, seen.tokens().to_vec()));
 //!                 driver.handle_prompt(node, &seen, 0, &mut ())?;
@@ -175,6 +176,7 @@
 //!     action_max: 1,
 //!     context_max: 16,
 //!     concurrent_max: 4,
+//!     deadline_us: None,
 //! };
 //! let tree = run(Sum { low: 0, high: 8, answer: [0; 4] }, &mut Script, limits)?;
 //! assert_eq!(tree.nodes().len(), 15);
@@ -215,6 +217,7 @@ pub use driver::{Action, Driver, DriverError, Launch, Want};
 pub use environment::{Answer, Environment, Observation, Outcome};
 pub use policy::{Completion, CompletionError, Constraint, Mask, Next, Policy, PolicyExt, Request, SequenceId, Stop};
 pub use rao_proto::{
-    CancelReason, Depth, EventSink, Limit, Limits, NodeId, NodeStatus, Success, SuccessError, Token, WeightsVersion,
+    Budget, CancelReason, Depth, EventSink, Limit, Limits, NodeId, NodeStatus, Success, SuccessError, Token,
+    WeightsVersion,
 };
-pub use tree::{Arena, ArenaFull, Node, Tree, TreeError};
+pub use tree::{Arena, ArenaFull, Node, Refusals, Tree, TreeError};

@@ -1,6 +1,6 @@
 //! The execution tree: an arena in which a parent always precedes its children, and a fold over the events of a run.
 
-use rao_proto::{Depth, Event, NodeId, NodeStatus, Success, Tokens};
+use rao_proto::{Budget, Depth, Event, Limit, NodeId, NodeStatus, Success, Tokens};
 
 /// Where the nodes of a tree live. `heapless::Vec<Node, N>` is one; a program with an allocator brings its own.
 pub trait Arena: AsRef<[Node]> + AsMut<[Node]> {
@@ -38,6 +38,8 @@ pub struct Node {
     pub parent: Option<NodeId>,
     /// Distance from the root.
     pub depth: Depth,
+    /// What it was given to use, with everything below it.
+    pub budget: Budget,
     /// How it ended; `None` while it has not.
     pub status: Option<NodeStatus>,
     /// Its own success s(X); zero until it is scored.
@@ -50,6 +52,10 @@ pub struct Node {
     pub sampled: u32,
     /// Tokens of its context: prompt, actions, observations.
     pub context: u32,
+    /// Children that were launched together with another: between two things that this node did or saw.
+    pub parallel: u16,
+    /// Children launched since the last thing that this node did or saw.
+    launched: u16,
     /// Sampled tokens on the longest chain of work that had to happen one after the other, up to the last thing that this node did or saw.
     path: u64,
     /// Longest chain among the children that have ended since.
@@ -58,16 +64,19 @@ pub struct Node {
 }
 
 impl Node {
-    fn new(parent: Option<NodeId>, depth: Depth) -> Self {
+    fn new(parent: Option<NodeId>, depth: Depth, budget: Budget) -> Self {
         Self {
             parent,
             depth,
+            budget,
             status: None,
             success: Success::ZERO,
             steps: 0,
             children: 0,
             sampled: 0,
             context: 0,
+            parallel: 0,
+            launched: 0,
             path: 0,
             join: 0,
             work: crate::driver::Work::default(),
@@ -85,6 +94,19 @@ impl Node {
     fn join_children(&mut self) {
         self.path = self.critical_path();
         self.join = 0;
+        self.launched = 0;
+    }
+
+    /// One more child. With the second of a delegation, the first turns out to have been launched together with another.
+    fn launch(&mut self) {
+        self.children = self.children.saturating_add(1);
+        self.launched = self.launched.saturating_add(1);
+        let parallel = match self.launched {
+            1 => 0,
+            2 => 2,
+            _ => 1,
+        };
+        self.parallel = self.parallel.saturating_add(parallel);
     }
 }
 
@@ -109,6 +131,9 @@ pub enum TreeError {
     /// The depth in the event is not one more than the parent's.
     #[error("node {0:?} has the wrong depth")]
     WrongDepth(NodeId),
+    /// A child was given more than its parent was given: see [`Budget::of_child`].
+    #[error("node {0:?} was given more than its parent")]
+    WiderBudget(NodeId),
     /// An event names a node that has already ended.
     #[error("node {0:?} had already ended")]
     AlreadyEnded(NodeId),
@@ -120,16 +145,57 @@ pub enum TreeError {
     Full(#[from] ArenaFull),
 }
 
+/// How many launches each limit refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    by: [u32; Limit::ALL.len()],
+}
+
+impl Refusals {
+    /// Launches that this limit refused.
+    #[must_use]
+    pub fn by(&self, limit: Limit) -> u32 {
+        Limit::ALL
+            .iter()
+            .position(|&other| other == limit)
+            .map_or(0, |at| self.by[at])
+    }
+
+    /// All refused launches.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by.iter().map(|&count| u64::from(count)).sum()
+    }
+
+    fn add(&mut self, limit: Limit) {
+        if let Some(at) = Limit::ALL.iter().position(|&other| other == limit) {
+            self.by[at] = self.by[at].saturating_add(1);
+        }
+    }
+}
+
+impl core::ops::AddAssign for Refusals {
+    fn add_assign(&mut self, other: Self) {
+        for (count, more) in self.by.iter_mut().zip(other.by) {
+            *count = count.saturating_add(more);
+        }
+    }
+}
+
 /// A tree as the events so far describe it.
 #[derive(Clone, Debug, Default)]
 pub struct Tree<A> {
     nodes: A,
+    refusals: Refusals,
 }
 
 impl<A: Arena> Tree<A> {
     /// A tree without nodes over an empty arena.
     pub fn new(arena: A) -> Self {
-        Self { nodes: arena }
+        Self {
+            nodes: arena,
+            refusals: Refusals::default(),
+        }
     }
 
     /// All nodes; position is the [`NodeId`].
@@ -142,6 +208,12 @@ impl<A: Arena> Tree<A> {
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes().get(id.index())
+    }
+
+    /// Launches that never became nodes.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Gives the arena back.
@@ -158,8 +230,12 @@ impl<A: Arena> Tree<A> {
     pub fn apply(&mut self, event: &Event<'_>) -> Result<(), TreeError> {
         match *event {
             Event::Spawn {
-                node, parent, depth, ..
-            } => self.spawn(node, parent, depth),
+                node,
+                parent,
+                depth,
+                budget,
+                ..
+            } => self.spawn(node, parent, depth, budget),
             Event::Observe { node, tokens } => {
                 let node = self.live(node)?;
                 node.context = node.context.saturating_add(count(tokens));
@@ -181,16 +257,24 @@ impl<A: Arena> Tree<A> {
                 node_ref.success = success;
                 Ok(())
             }
-            Event::Refuse { parent, .. } => self.live(parent).map(|_| ()),
+            Event::Refuse { parent, limit, .. } => {
+                self.live(parent)?;
+                self.refusals.add(limit);
+                Ok(())
+            }
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.nodes.capacity()
     }
 
     pub(crate) fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
         self.nodes.as_mut().get_mut(id.index())
     }
 
-    fn spawn(&mut self, node: NodeId, parent: Option<NodeId>, depth: Depth) -> Result<(), TreeError> {
+    fn spawn(&mut self, node: NodeId, parent: Option<NodeId>, depth: Depth, budget: Budget) -> Result<(), TreeError> {
         let expected = NodeId(self.nodes().len() as u32);
         if node != expected {
             return Err(TreeError::OutOfOrder { expected, found: node });
@@ -204,11 +288,14 @@ impl<A: Arena> Tree<A> {
                 if parent.depth.0.checked_add(1) != Some(depth.0) {
                     return Err(TreeError::WrongDepth(node));
                 }
+                if parent.budget.depth == 0 || !budget.within(parent.budget.of_child()) {
+                    return Err(TreeError::WiderBudget(node));
+                }
             }
         }
-        self.nodes.push(Node::new(parent, depth))?;
+        self.nodes.push(Node::new(parent, depth, budget))?;
         if let Some(parent) = parent.and_then(|id| self.node_mut(id)) {
-            parent.children = parent.children.saturating_add(1);
+            parent.launch();
         }
         Ok(())
     }

@@ -21,12 +21,13 @@ const WINDOW: usize = CONTEXT_MAX as usize;
 const CACHE_BYTES: usize = 128 << 20;
 
 /// One node's tokens, and what its actions weigh in the gradient.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sequence<'a> {
     /// What it read and said.
     pub transcript: &'a Transcript,
-    /// Weighted advantage; 0 counts in the mean and trains nothing. 1 imitates.
-    pub weight: f32,
+    /// By action, what each of its tokens weighs: the weighted advantage, discounted by turn; 0 counts in the mean and trains nothing. 1
+    /// imitates.
+    pub weights: Vec<f32>,
 }
 
 /// The backend failed.
@@ -148,18 +149,21 @@ impl Trainee {
         batch.temperature = temperature;
         let mut tokens = Vec::new();
         let mut actions = Vec::new();
-        for Sequence { transcript, weight } in sequences {
+        for Sequence { transcript, weights } in sequences {
             tokens.clear();
             tokens.extend(transcript.tokens.iter().map(|token| token.0));
             actions.clear();
+            let turns = transcript.actions.iter().zip(weights);
+            let weights = turns.flat_map(|(span, &weight)| (0..span.len).map(move |_| weight));
             let drawn = transcript
                 .action_positions()
+                .zip(weights)
                 .zip(&transcript.logprobs)
                 .zip(transcript.masks.chunks(words));
-            actions.extend(drawn.map(|((position, &logprob), mask)| Action {
+            actions.extend(drawn.map(|(((position, weight), &logprob), mask)| Action {
                 index: position as usize,
                 behaviour_logprob: logprob,
-                weight: *weight,
+                weight,
                 mask,
             }));
             batch.push(&tokens, &actions)?;

@@ -8,7 +8,7 @@ use crate::rollout::{Job, Progress, Rollout, RolloutEngine, RolloutError, Settin
 use rao_tree::Limits;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What one arm reaches on the tasks of one difficulty. Sizes and times are those of the greedy trees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ pub async fn evaluate(
         };
         for (mode, temperature) in [(0_u64, 0.0), (1, 1.0)] {
             let started = Instant::now();
-            let settings = settings(eval, temperature, progress);
+            let settings = settings(temperature, progress);
             let jobs = jobs(benchmark, &tasks, eval, slots, arm, mode);
             let rollouts = engine.rollout(jobs, &settings).await?;
             score.unjudged += rollouts.iter().filter(|rollout| !rollout.is_judged()).count();
@@ -172,14 +172,13 @@ pub fn limits(eval: &Eval, difficulty: Difficulty, depth: u8) -> Limits {
 
 /// How evaluation rolls out.
 #[must_use]
-pub fn settings(eval: &Eval, temperature: f32, progress: &Arc<Progress>) -> Settings {
+pub fn settings(temperature: f32, progress: &Arc<Progress>) -> Settings {
     Settings {
         temperature,
         vocab: VOCAB,
         keep_transcripts: false,
         keep_log: false,
         trees_in_flight: 32,
-        deadline: Duration::from_secs_f64(eval.limits.seconds),
         progress: Arc::clone(progress),
     }
 }

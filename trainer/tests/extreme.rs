@@ -10,7 +10,6 @@ use rao_trainer::rollout::{InProcess, Job, Progress, Rollout, RolloutEngine, Set
 use rao_tree::{Limits, Node, NodeStatus, Policy, Request, Success, Token};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Plain recursion in the words of one node, with up to `children` children at a time.
 fn perfect(children: usize) -> impl Policy<Error = Infallible> + Send + 'static {
@@ -92,7 +91,6 @@ async fn roll(benchmark: &Benchmark, task: &Task, children: usize, concurrent: u
         keep_transcripts: false,
         keep_log: false,
         trees_in_flight: 1,
-        deadline: Duration::from_secs_f64(eval.limits.seconds),
         progress: Arc::new(Progress::default()),
     };
     let mut engine = InProcess::new(vec![perfect(children)]);

@@ -104,17 +104,17 @@ fn limits() -> Limits {
         action_max: 1,
         context_max: 8,
         concurrent_max: 1,
+        deadline_us: Some(60_000_000),
     }
 }
 
-fn settings(deadline: Duration) -> Settings {
+fn settings() -> Settings {
     Settings {
         temperature: 1.0,
         vocab: 2,
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: 2,
-        deadline,
         progress: Arc::new(Progress::default()),
     }
 }
@@ -142,7 +142,7 @@ fn count(rollout: &Rollout, of: impl Fn(NodeStatus) -> bool) -> usize {
 /// 3^0 + ... + 3^6 nodes with one of them at work at a time: a waiting parent that held a slot would stop everything.
 #[tokio::test]
 async fn a_full_tree_runs_on_a_single_slot() {
-    for rollout in roll(Greedy::root(), limits(), &settings(Duration::from_secs(60))).await {
+    for rollout in roll(Greedy::root(), limits(), &settings()).await {
         assert_eq!(rollout.tree.nodes().len(), 1093);
         assert_eq!(count(&rollout, |status| status == NodeStatus::Finished), 1093);
         assert_eq!(rollout.transcripts.len(), 1093);
@@ -157,7 +157,7 @@ async fn what_breaks_costs_its_own_node() {
             ..Greedy::root()
         },
         limits(),
-        &settings(Duration::from_secs(60)),
+        &settings(),
     )
     .await
     {
@@ -179,14 +179,14 @@ async fn a_policy_that_spawns_all_it_can_meets_the_caps() {
         concurrent_max: 16,
         ..limits()
     };
-    for rollout in roll(Greedy::root(), limits, &settings(Duration::from_secs(60))).await {
+    for rollout in roll(Greedy::root(), limits, &settings()).await {
         assert_eq!(rollout.tree.nodes().len(), 100);
     }
     let limits = Limits {
         tokens_max: 50,
         ..limits
     };
-    for rollout in roll(Greedy::root(), limits, &settings(Duration::from_secs(60))).await {
+    for rollout in roll(Greedy::root(), limits, &settings()).await {
         assert!(rollout.sampled() <= 50);
         assert!(count(&rollout, |status| status == NodeStatus::Truncated(Limit::Tokens)) > 0);
     }
@@ -198,7 +198,7 @@ async fn an_environment_that_asks_for_the_impossible_costs_its_own_nodes() {
         empty: true,
         ..Greedy::root()
     };
-    for rollout in roll(root, limits(), &settings(Duration::from_secs(60))).await {
+    for rollout in roll(root, limits(), &settings()).await {
         let invalid = count(&rollout, |status| status == NodeStatus::Invalid);
         assert!(invalid > 0);
         assert_eq!(rollout.faults.len(), invalid);
@@ -213,7 +213,11 @@ async fn a_deadline_ends_every_node() {
         slow_at: Some(2),
         ..Greedy::root()
     };
-    let rollouts = roll(root, limits(), &settings(Duration::from_millis(100))).await;
+    let limits = Limits {
+        deadline_us: Some(100_000),
+        ..limits()
+    };
+    let rollouts = roll(root, limits, &settings()).await;
     assert_eq!(rollouts.len(), 6);
     for rollout in rollouts {
         let nodes = rollout.tree.nodes();
@@ -226,7 +230,7 @@ async fn a_deadline_ends_every_node() {
 
 #[tokio::test]
 async fn a_stop_cancels_what_is_under_way_and_begins_nothing() {
-    let settings = settings(Duration::from_secs(60));
+    let settings = settings();
     let root = Greedy {
         stop_at: Some((3, Arc::clone(&settings.progress))),
         ..Greedy::root()

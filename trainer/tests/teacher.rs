@@ -8,7 +8,6 @@ use rao_trainer::environments::textcraft::{Benchmark, Difficulty, official};
 use rao_trainer::evaluate::select;
 use rao_trainer::rollout::{Job, Progress, Rollout, Settings, Worker};
 use std::sync::Arc;
-use std::time::Duration;
 
 fn settings() -> Settings {
     Settings {
@@ -17,7 +16,6 @@ fn settings() -> Settings {
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: 16,
-        deadline: Duration::from_secs(60),
         progress: Arc::new(Progress::default()),
     }
 }

@@ -4,7 +4,7 @@
 use crate::task::{Arena, LIMITS, NODES, Script, Trace, run};
 use core::fmt::Write;
 use rao_proto::{Depth, Event, Frames, NodeId, NodeStatus, Success};
-use rao_tree::credit::{Credit, CreditError, DepthCounts, Estimator, Member};
+use rao_tree::credit::{Credit, CreditError, Estimator, Forest, Member};
 use rao_tree::{Node, Tree};
 
 type Wrong = &'static str;
@@ -55,7 +55,8 @@ fn rollouts(out: &mut impl Write) -> Result<(), Wrong> {
         )?;
     }
     let estimator = Estimator::default();
-    let [right, wrong] = [credit(&estimator, &trees, 0)?, credit(&estimator, &trees, 1)?];
+    let credits = credit::<{ 2 * NODES }>(&estimator, &[&trees[0], &trees[1]])?;
+    let (right, wrong) = credits.split_at(trees[0].len());
     // Every node of the right tree is compared with a root of 0; of the wrong tree, five nodes of 0 with a root of 1.
     ensure(
         close(right[0].advantage, 1.0) && close(wrong[0].advantage, -1.0),
@@ -109,78 +110,52 @@ fn replay(bytes: &[u8], tree: &Tree<Arena>) -> Result<usize, Wrong> {
     Ok(events)
 }
 
-/// Weighted credit of tree `of` of a group that is a batch of its own.
-fn credit<const N: usize, const G: usize>(
-    estimator: &Estimator,
-    group: &[heapless::Vec<Member, N>; G],
-    of: usize,
-) -> Result<heapless::Vec<Credit, N>, Wrong> {
-    let refused = |_: CreditError| "credit cannot be computed";
-    let mut counts = DepthCounts::default();
-    let mut roots = [None; G];
-    let mut of_rewards = [0.0; N];
-    for (index, (tree, root)) in group.iter().zip(&mut roots).enumerate() {
-        let (mut children, mut rewards) = ([0; N], [0.0; N]);
-        let nodes = tree.len();
-        estimator
-            .rewards(tree, &mut children[..nodes], &mut rewards[..nodes])
-            .map_err(refused)?;
-        estimator.count(tree, &mut counts).map_err(refused)?;
-        *root = Estimator::root(tree, &rewards);
-        if index == of {
-            of_rewards = rewards;
-        }
+/// Credit of a group that is a batch of its own, tree after tree.
+fn credit<const N: usize>(estimator: &Estimator, group: &[&[Member]]) -> Result<heapless::Vec<Credit, N>, Wrong> {
+    let full = |_| "more nodes than there is room for";
+    let mut nodes = heapless::Vec::<Member, N>::new();
+    let mut tree_ends = heapless::Vec::<usize, N>::new();
+    for tree in group {
+        nodes
+            .extend_from_slice(tree)
+            .map_err(|_| "more nodes than there is room for")?;
+        tree_ends.push(nodes.len()).map_err(full)?;
     }
-    let mut baselines = [0.0; G];
-    estimator.baselines(&roots, &mut baselines).map_err(refused)?;
-    let tree = &group[of];
-    let mut credits: heapless::Vec<Credit, N> = tree.iter().map(|_| Credit::default()).collect();
-    estimator
-        .advantages(tree, &of_rewards[..tree.len()], baselines[of], &mut credits)
-        .map_err(refused)?;
-    estimator.weigh(tree, &counts, &mut credits).map_err(refused)?;
+    let refused = |_: CreditError| "credit cannot be computed";
+    let group_ends = [tree_ends.len()];
+    let forest = Forest::new(&nodes, &tree_ends, &group_ends).map_err(refused)?;
+    let mut credits: heapless::Vec<Credit, N> = nodes.iter().map(|_| Credit::default()).collect();
+    let teaching = estimator.assign(&forest, &mut credits).map_err(refused)?;
+    ensure(teaching == 1, "the group does not teach")?;
     Ok(credits)
 }
 
 /// The first example of the paper's authors: lambda 0.4, three trees.
 fn golden(out: &mut impl Write) -> Result<(), Wrong> {
     let member = |parent: Option<u32>, depth, success| Member {
-        parent: parent.map(NodeId),
-        depth: Depth(depth),
-        status: NodeStatus::Finished,
         success,
+        ..Member::new(parent.map(NodeId), Depth(depth), Some(NodeStatus::Finished))
     };
     let (one, zero) = (Success::ONE, Success::ZERO);
-    let tree = |members: &[Member]| members.iter().copied().collect::<heapless::Vec<Member, 4>>();
-    let group = [
-        tree(&[
+    let group: [&[Member]; 3] = [
+        &[
             member(None, 0, one),
             member(Some(0), 1, one),
             member(Some(0), 1, zero),
             member(Some(1), 2, one),
-        ]),
-        tree(&[member(None, 0, zero), member(Some(0), 1, zero)]),
-        tree(&[member(None, 0, one)]),
+        ],
+        &[member(None, 0, zero), member(Some(0), 1, zero)],
+        &[member(None, 0, one)],
     ];
-    let expected: [&[f32]; 3] = [
-        &[0.544_444, 0.7, -0.388_889, 1.166_667],
-        &[-0.855_556, -0.855_556],
-        &[0.311_111],
-    ];
+    let expected = [0.544_444, 0.7, -0.388_889, 1.166_667, -0.855_556, -0.855_556, 0.311_111];
     let estimator = Estimator {
         lambda: 0.4,
         ..Estimator::default()
     };
-    for (of, expected) in expected.iter().enumerate() {
-        let credits = credit(&estimator, &group, of)?;
-        let right = credits
-            .iter()
-            .zip(*expected)
-            .all(|(credit, expected)| close(credit.weighted, *expected));
-        ensure(right && credits.len() == expected.len(), "a golden number")?;
-        for credit in &credits {
-            let _ = write!(out, "{:.6} ", credit.weighted);
-        }
+    let credits = credit::<7>(&estimator, &group)?;
+    for (credit, expected) in credits.iter().zip(expected) {
+        ensure(close(credit.weighted, expected), "a golden number")?;
+        let _ = write!(out, "{:.6} ", credit.weighted);
     }
     let _ = writeln!(out);
     Ok(())

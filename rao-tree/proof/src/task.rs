@@ -3,7 +3,7 @@
 
 use core::convert::Infallible;
 use heapless::Vec;
-use rao_proto::{EncodeError, EventSink, Limits, NodeId, Record, Success, Token, WeightsVersion, encode};
+use rao_proto::{Budget, EncodeError, EventSink, Limits, NodeId, Record, Success, Token, WeightsVersion, encode};
 use rao_tree::{
     Action, Answer, Completion, Constraint, Driver, DriverError, Environment, Launch, Mask, Next, Node, Observation,
     Outcome, Policy, PolicyExt, Request, SequenceId, Stop, Want,
@@ -27,6 +27,7 @@ pub const LIMITS: Limits = Limits {
     action_max: 1,
     context_max: CONTEXT as u32,
     concurrent_max: 3,
+    deadline_us: None,
 };
 
 /// One node's range.
@@ -222,7 +223,9 @@ pub fn run<S: EventSink>(policy: &mut Script, sink: &mut S) -> Result<Driver<Are
                 let mut seen = Observation::new(&mut room);
                 let Ok(()) = seat.sum.observe(&mut seen);
                 seat.see(seen.tokens())?;
-                let node = driver.handle_spawn(parent, "a part", now, sink).map_err(refused)?;
+                let node = driver
+                    .handle_spawn(parent, "a part", Budget::UNLIMITED, now, sink)
+                    .map_err(refused)?;
                 driver.handle_prompt(node, &seen, now, sink).map_err(refused)?;
                 seats.push(seat).map_err(|_| "more seats than nodes")?;
             }

@@ -1,166 +1,324 @@
 //! The whole chain from successes to weighted advantages, with every choice as an option.
 
-use super::{Baseline, CreditError, DepthCounts, DepthWeights, Member, baselines, local_rewards};
+use super::depth::Counts;
+use super::forest::Group;
+use super::moments::Moments;
+use super::{
+    Baseline, Credit, CreditError, DepthMass, DepthScope, DepthWeights, Forest, Member, baseline, reward, tree_rl,
+};
 use serde::{Deserialize, Serialize};
 
-/// Which success a node is rewarded with.
+/// How a node's advantage comes about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Signal {
-    /// Its own: the paper's.
+pub enum Rule {
+    /// Recursive Agent Optimization: the node's local reward against the other trees' roots. arXiv 2605.06639, equations 1 and 3.
     #[default]
-    Dense,
-    /// The root's, for every node of the tree: the paper's "sparse" ablation. Where the root does not count there is nothing to reward
-    /// with, and no node of the tree is trained.
+    Rao,
+    /// The same with the root's success in the place of every node's: the paper's "sparse" ablation.
     Sparse,
+    /// Every node has its root's advantage, as in SkyRL's recursive agents, MATPO and WideSeek.
+    RootBroadcast,
+    /// Local rewards against mean and standard deviation over all nodes of the group: GRPO as in AstraFlow.
+    Pooled,
+    /// Leaf-mean values against root and parent: arXiv 2506.11902. Takes no `lambda`, `router_penalty` or `baseline`.
+    TreeRl,
+    /// Local rewards against mean and standard deviation of the tree, plus the same of the group: "Tree Search for LLM Agent
+    /// Reinforcement Learning", arXiv 2509.21240.
+    TreeGrpo,
+}
+
+/// What becomes of a group in which one root counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoneRoot {
+    /// The root is compared with itself, and the nodes below with it.
+    #[default]
+    Centred,
+    /// The group is skipped.
+    Zero,
+}
+
+/// What becomes of a tree whose root does not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LostRoot {
+    /// The nodes below it that count are trained all the same.
+    #[default]
+    TrainRest,
+    /// Nothing of it is trained or counted.
+    DropTree,
+}
+
+/// What becomes of a node that has not ended when credit is computed. The driver of this crate never leaves one: a parent waits for its
+/// children. Snapshots of other runtimes may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Running {
+    /// It counts nowhere and is not trained.
+    #[default]
+    Untrained,
+    /// The batch is refused: [`CreditError::StillRunning`].
+    Refuse,
 }
 
 /// How advantages are computed. The default is the paper's, with its TextCraft setting lambda = 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Estimator {
-    /// Weight of the children's mean success in a node's reward; 0 on TextCraft, 0.4 where the policy does not delegate by itself.
+    /// How a node's advantage comes about.
+    pub rule: Rule,
+    /// Weight of the children's mean success in a node's reward, at least 0; 0 on TextCraft, 0.4 where the policy does not delegate by
+    /// itself.
     pub lambda: f32,
-    /// What the trees of a group are compared with.
+    /// Taken off the reward of a node that launched exactly one child in its life, at least 0. A node that hands its whole task on is paid
+    /// like one that works, and with `lambda` twice; see [`Diagnostics::router_index`](super::Diagnostics::router_index).
+    pub router_penalty: f32,
+    /// What the trees of a group are compared with, by the rules `rao`, `sparse` and `root-broadcast`.
     pub baseline: Baseline,
-    /// Over what the nodes of a depth are counted.
+    /// A group in which one root counts, by the same rules.
+    pub lone_root: LoneRoot,
+    /// A tree whose root does not count.
+    pub lost_root: LostRoot,
+    /// A node that has not ended.
+    pub running: Running,
+    /// How the depths are weighed against each other.
     pub depth_weights: DepthWeights,
-    /// Which success a node is rewarded with.
-    pub signal: Signal,
+    /// Over what.
+    pub depth_scope: DepthScope,
+    /// And what the weights preserve the sum of.
+    pub depth_mass: DepthMass,
+    /// gamma of [`DepthWeights::Discount`], above 0.
+    pub depth_gamma: f32,
+    /// What a turn of a node weighs against the one after it, above 0 and at most 1; 1 weighs them alike. See
+    /// [`turn_weight`](Self::turn_weight).
+    pub turn_gamma: f32,
 }
 
-/// What credit assignment gives one node.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Credit {
-    /// R(X), equation 1.
-    pub reward: f32,
-    /// A(X), equation 3; 0 for a node that does not count.
-    pub advantage: f32,
-    /// w_d * A(X), equation 5: what each of the node's action tokens weighs. Filled in by [`Estimator::weigh`].
-    pub weighted: f32,
+impl Default for Estimator {
+    fn default() -> Self {
+        Self {
+            rule: Rule::default(),
+            lambda: 0.0,
+            router_penalty: 0.0,
+            baseline: Baseline::default(),
+            lone_root: LoneRoot::default(),
+            lost_root: LostRoot::default(),
+            running: Running::default(),
+            depth_weights: DepthWeights::default(),
+            depth_scope: DepthScope::default(),
+            depth_mass: DepthMass::default(),
+            depth_gamma: 1.0,
+            turn_gamma: 1.0,
+        }
+    }
 }
 
 impl Estimator {
     /// Checks the options.
     ///
     /// # Errors
-    /// [`CreditError::Option`] when lambda is negative or not finite.
+    /// [`CreditError::Option`] names the first that is outside its range.
     pub fn validate(&self) -> Result<(), CreditError> {
-        if self.lambda.is_finite() && self.lambda >= 0.0 {
-            Ok(())
-        } else {
-            Err(CreditError::Option {
-                what: "lambda",
-                value: self.lambda,
-            })
-        }
-    }
-
-    /// R(X) of every node of one tree.
-    ///
-    /// # Errors
-    /// As [`local_rewards`].
-    pub fn rewards(&self, tree: &[Member], children: &mut [u32], rewards: &mut [f32]) -> Result<(), CreditError> {
-        local_rewards(tree, self.lambda, children, rewards)?;
-        if self.signal == Signal::Sparse {
-            // Equation 1 with s(root) in the place of every s.
-            let root = tree[0].success();
-            for (&children, reward) in children.iter().zip(rewards) {
-                *reward = if children == 0 { root } else { root + self.lambda * root };
+        let not_negative = |value: f32| value.is_finite() && value >= 0.0;
+        let positive = |value: f32| value.is_finite() && value > 0.0;
+        for (option, value, right, range) in [
+            ("lambda", self.lambda, not_negative(self.lambda), AT_LEAST_0),
+            (
+                "router_penalty",
+                self.router_penalty,
+                not_negative(self.router_penalty),
+                AT_LEAST_0,
+            ),
+            (
+                "depth_gamma",
+                self.depth_gamma,
+                positive(self.depth_gamma),
+                "a finite number above 0",
+            ),
+            (
+                "turn_gamma",
+                self.turn_gamma,
+                positive(self.turn_gamma) && self.turn_gamma <= 1.0,
+                "a number above 0 and at most 1",
+            ),
+        ] {
+            if !right {
+                return Err(CreditError::Option { option, range, value });
             }
         }
         Ok(())
     }
 
-    /// R(root) if the root counts, for [`baselines`].
+    /// Whether advantages come from comparing a tree with other trees, so that a group of one has none.
     #[must_use]
-    pub fn root(tree: &[Member], rewards: &[f32]) -> Option<f32> {
-        let root = tree.first()?;
-        if root.counts() { rewards.first().copied() } else { None }
+    pub fn needs_peers(&self) -> bool {
+        self.has_baseline() && self.baseline == Baseline::LeaveOneOut
     }
 
-    /// Baselines of one group from its roots: see [`baselines`].
+    /// Computes reward, advantage and weighted advantage of every node of the batch into `credits`, one for each of
+    /// [`Forest::nodes`]. Returns how many groups teach: some node in them has an advantage. The others are skipped: they weigh
+    /// nothing and enter no depth count.
+    ///
+    /// Linear in the number of nodes.
     ///
     /// # Errors
-    /// As [`baselines`].
-    pub fn baselines(&self, roots: &[Option<f32>], out: &mut [f32]) -> Result<usize, CreditError> {
-        baselines(self.baseline, roots, out)
-    }
-
-    /// Adds one tree to `counts`, unless the estimator trains nothing in it: a sparse signal needs a root that counts.
-    ///
-    /// # Errors
-    /// As [`DepthCounts::add`].
-    pub fn count(&self, tree: &[Member], counts: &mut DepthCounts) -> Result<(), CreditError> {
-        if self.trains(tree) { counts.add(tree) } else { Ok(()) }
-    }
-
-    /// A(X) of every node of one tree, unweighted: reward minus the tree's baseline, 0 where the node does not count or nothing of the tree
-    /// is trained.
-    ///
-    /// # Errors
-    /// [`CreditError::Length`].
-    pub fn advantages(
-        &self,
-        tree: &[Member],
-        rewards: &[f32],
-        baseline: f32,
-        out: &mut [Credit],
-    ) -> Result<(), CreditError> {
-        for (what, found) in [("rewards", rewards.len()), ("credit", out.len())] {
-            if found != tree.len() {
-                return Err(CreditError::Length {
-                    what,
-                    found,
-                    expected: tree.len(),
-                });
-            }
-        }
-        let trains = self.trains(tree);
-        for ((member, &reward), credit) in tree.iter().zip(rewards).zip(out) {
-            let advantage = if trains && member.counts() {
-                reward - baseline
-            } else {
-                0.0
-            };
-            *credit = Credit {
-                reward,
-                advantage,
-                weighted: advantage,
-            };
-        }
-        Ok(())
-    }
-
-    /// Multiplies the advantages of one tree with the weights of `counts`, which the caller took over the batch or the group.
-    ///
-    /// # Errors
-    /// [`CreditError::Length`].
-    pub fn weigh(&self, tree: &[Member], counts: &DepthCounts, credits: &mut [Credit]) -> Result<(), CreditError> {
-        if credits.len() != tree.len() {
+    /// [`CreditError::Option`], [`CreditError::Length`], [`CreditError::GroupOfOne`], [`CreditError::StillRunning`]. `credits` is
+    /// untouched then.
+    pub fn assign(&self, forest: &Forest<'_>, credits: &mut [Credit]) -> Result<usize, CreditError> {
+        self.validate()?;
+        if credits.len() != forest.nodes().len() {
             return Err(CreditError::Length {
-                what: "credit",
+                what: "credits",
                 found: credits.len(),
-                expected: tree.len(),
+                expected: forest.nodes().len(),
             });
         }
-        for (member, credit) in tree.iter().zip(credits) {
-            let weight = match self.depth_weights {
-                DepthWeights::Off => 1.0,
-                DepthWeights::Batch | DepthWeights::Group => counts.weight(member.depth),
-            };
-            credit.weighted = credit.advantage * weight;
+        forest.check_running(self.running)?;
+        if self.needs_peers()
+            && let Some(group) = forest.groups().find(|group| group.len() == 1)
+        {
+            return Err(CreditError::GroupOfOne { group: group.index });
         }
-        Ok(())
+        let mut teaching = 0;
+        let mut batch = Counts::default();
+        for group in forest.groups() {
+            let credits = &mut credits[group.range()];
+            if !self.advantages(&group, credits) {
+                for credit in credits {
+                    (credit.advantage, credit.weighted) = (0.0, 0.0);
+                }
+                continue;
+            }
+            teaching += 1;
+            match self.depth_scope {
+                DepthScope::Batch => self.count(&group, &mut batch),
+                DepthScope::Group => {
+                    let mut counts = Counts::default();
+                    self.count(&group, &mut counts);
+                    self.weigh(group.nodes, &counts, credits);
+                }
+            }
+        }
+        if self.depth_scope == DepthScope::Batch {
+            self.weigh(forest.nodes(), &batch, credits);
+        }
+        Ok(teaching)
     }
 
-    /// Whether a tree can teach anything: some node that counts has an advantage. Groups in which no tree does are skipped.
+    /// What action `turn` of `turns` weighs within its node: gamma^(turns after it), by multiplication. The last action weighs 1.
     #[must_use]
-    pub fn teaches(credits: &[Credit]) -> bool {
-        credits.iter().any(|credit| credit.advantage != 0.0)
+    pub fn turn_weight(&self, turn: u32, turns: u32) -> f32 {
+        let mut weight = 1.0;
+        if self.turn_gamma < 1.0 {
+            for _ in turn.saturating_add(1)..turns {
+                weight *= self.turn_gamma;
+            }
+        }
+        weight
     }
 
+    /// Writes rewards and advantages of one group; returns whether it teaches.
+    fn advantages(&self, group: &Group<'_>, credits: &mut [Credit]) -> bool {
+        for range in group.ranges() {
+            self.reward(&group.nodes[range.clone()], &mut credits[range]);
+        }
+        let judged = match self.rule {
+            Rule::Rao | Rule::Sparse | Rule::RootBroadcast => self.against_roots(group, credits),
+            Rule::Pooled => self.standardised(group, credits, false),
+            Rule::TreeGrpo => self.standardised(group, credits, true),
+            Rule::TreeRl => true,
+        };
+        for range in group.ranges() {
+            let tree = &group.nodes[range.clone()];
+            let trains = self.trains(tree);
+            for (member, credit) in tree.iter().zip(&mut credits[range]) {
+                if !(trains && member.counts()) {
+                    credit.advantage = 0.0;
+                }
+            }
+        }
+        judged && credits.iter().any(|credit| credit.advantage != 0.0)
+    }
+
+    fn reward(&self, tree: &[Member], credits: &mut [Credit]) {
+        let root = (self.rule == Rule::Sparse).then(|| tree[0].success());
+        match self.rule {
+            Rule::TreeRl => tree_rl::assign(tree, credits),
+            _ => reward::local(tree, self.lambda, self.router_penalty, root, credits),
+        }
+    }
+
+    /// Equation 3. Returns whether the group has a baseline.
+    fn against_roots(&self, group: &Group<'_>, credits: &mut [Credit]) -> bool {
+        let root = |at: usize, credits: &[Credit]| group.nodes[at].counts().then(|| credits[at].reward);
+        let rewards = group.ranges().filter_map(|range| root(range.start, credits));
+        let roots = baseline::Roots::of(self.baseline, rewards);
+        for range in group.ranges() {
+            let baseline = roots.baseline(root(range.start, credits));
+            let of_root = credits[range.start].reward - baseline;
+            for credit in &mut credits[range] {
+                credit.advantage = match self.rule {
+                    Rule::RootBroadcast => of_root,
+                    _ => credit.reward - baseline,
+                };
+            }
+        }
+        let skips_lone = self.lone_root == LoneRoot::Zero && self.baseline != Baseline::None;
+        roots.counting > 1 || roots.counting == 1 && !skips_lone
+    }
+
+    /// Pooled, and Tree-GRPO when `within_tree`. Returns whether there was anything to pool.
+    fn standardised(&self, group: &Group<'_>, credits: &mut [Credit], within_tree: bool) -> bool {
+        let mut pool = Moments::default();
+        let counting = |tree: &[Member], credits: &[Credit], moments: &mut Moments| {
+            for (_, credit) in tree.iter().zip(credits).filter(|(member, _)| member.counts()) {
+                moments.add(credit.reward);
+            }
+        };
+        for range in group.ranges().filter(|range| self.trains(&group.nodes[range.clone()])) {
+            counting(&group.nodes[range.clone()], &credits[range], &mut pool);
+        }
+        for range in group.ranges() {
+            let mut tree = Moments::default();
+            if within_tree {
+                counting(&group.nodes[range.clone()], &credits[range.clone()], &mut tree);
+            }
+            for credit in &mut credits[range] {
+                credit.advantage = pool.standardise(credit.reward) + tree.standardise(credit.reward);
+            }
+        }
+        true
+    }
+
+    /// Whether the nodes of a tree that count are trained.
     fn trains(&self, tree: &[Member]) -> bool {
-        self.signal == Signal::Dense || tree.first().is_some_and(Member::counts)
+        let needs_root =
+            matches!(self.rule, Rule::Sparse | Rule::RootBroadcast) || self.lost_root == LostRoot::DropTree;
+        !needs_root || tree[0].counts()
+    }
+
+    fn has_baseline(&self) -> bool {
+        matches!(self.rule, Rule::Rao | Rule::Sparse | Rule::RootBroadcast)
+    }
+
+    fn count(&self, group: &Group<'_>, counts: &mut Counts) {
+        for range in group.ranges() {
+            let tree = &group.nodes[range];
+            if self.trains(tree) {
+                for member in tree.iter().filter(|member| member.counts()) {
+                    counts.add(member, self.depth_mass);
+                }
+            }
+        }
+    }
+
+    fn weigh(&self, nodes: &[Member], counts: &Counts, credits: &mut [Credit]) {
+        let weights = counts.weights(self.depth_weights, self.depth_gamma);
+        for (member, credit) in nodes.iter().zip(credits) {
+            credit.weighted = credit.advantage * weights.at(member.depth);
+        }
     }
 }
+
+const AT_LEAST_0: &str = "a finite number of at least 0";

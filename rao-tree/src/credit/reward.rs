@@ -4,50 +4,33 @@
 //! R(X) = s(X) + lambda * mean over immediate children c of s(c)          second term 0 without children
 //! ```
 //!
-//! The mean, not the sum: launching more earns nothing. A child enters with its own success, never with its bonus: nothing compounds.
+//! The mean, not the sum: launching more earns nothing. A child enters with its own success, never with its bonus: nothing compounds. The
+//! sparse signal puts s(root) in the place of every s.
 
-use super::{CreditError, Member};
-use rao_proto::NodeId;
+use super::{Credit, Member};
 
-/// Writes R(X) of every node of one tree to `rewards`. `children` is scratch of the same length.
-///
-/// # Errors
-/// [`CreditError::Length`], [`CreditError::EmptyTree`], [`CreditError::ParentOrder`].
-pub fn local_rewards(
-    tree: &[Member],
-    lambda: f32,
-    children: &mut [u32],
-    rewards: &mut [f32],
-) -> Result<(), CreditError> {
-    let expected = tree.len();
-    if expected == 0 {
-        return Err(CreditError::EmptyTree);
-    }
-    for (what, found) in [("children", children.len()), ("rewards", rewards.len())] {
-        if found != expected {
-            return Err(CreditError::Length { what, found, expected });
-        }
-    }
-    children.fill(0);
-    rewards.fill(0.0);
-    // First the sums of the children's successes, then their means: two passes in arena order, whatever the shape.
-    for (index, member) in tree.iter().enumerate() {
+/// Writes R(X) of every node of one tree. `router_penalty` is taken off nodes that launched exactly one child.
+pub(super) fn local(tree: &[Member], lambda: f32, router_penalty: f32, root: Option<f32>, credits: &mut [Credit]) {
+    // First the sums of the children's successes, then their means: two passes in arena order, whatever the shape. The two fields that
+    // are not due yet hold how many children count, and how many were launched; f32 counts to 2^24, and no node has so many.
+    credits.fill(Credit::default());
+    for member in tree {
         let Some(parent) = member.parent else { continue };
-        if parent.index() >= index {
-            return Err(CreditError::ParentOrder(NodeId(index as u32)));
-        }
+        let above = &mut credits[parent.index()];
+        above.weighted += 1.0;
         if member.counts() {
-            children[parent.index()] += 1;
-            rewards[parent.index()] += member.success();
+            above.advantage += 1.0;
+            above.reward += root.unwrap_or(member.success());
         }
     }
-    for (index, member) in tree.iter().enumerate() {
-        let bonus = if children[index] == 0 {
+    for (member, credit) in tree.iter().zip(credits) {
+        let (sum, counting, launched) = (credit.reward, credit.advantage, credit.weighted);
+        let bonus = if counting == 0.0 {
             0.0
         } else {
-            lambda * (rewards[index] / children[index] as f32)
+            lambda * (sum / counting)
         };
-        rewards[index] = member.success() + bonus;
+        let penalty = if launched == 1.0 { router_penalty } else { 0.0 };
+        credit.reward = root.unwrap_or(member.success()) + bonus - penalty;
     }
-    Ok(())
 }

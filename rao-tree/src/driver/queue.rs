@@ -1,6 +1,7 @@
 //! Where a node stands with the driver, and the two lists of those whose turn will come. The links are in the nodes: no list needs room
 //! of its own.
 
+use super::budget::Pots;
 use crate::tree::{Arena, Tree};
 use rao_proto::{Limit, NodeId};
 
@@ -49,6 +50,7 @@ pub(crate) struct Work {
     pub(super) next: Option<NodeId>,
     /// Tokens reserved for the action under way.
     pub(super) room: u32,
+    pub(super) pots: Pots,
     /// Delegations refused in full since the last action.
     pub(super) refused: u8,
     /// Current delegation: asked for, admitted, already opened, not yet ended.

@@ -4,53 +4,9 @@ use super::queue::{Due, Opening, Stage, Work};
 use super::{Driver, DriverError, REFUSED_MAX};
 use crate::environment::Observation;
 use crate::tree::Arena;
-use rao_proto::{Event, EventSink, Limit, NodeId, NodeStatus, Record, Success, Tokens};
-
-/// What a node that is due to act gets.
-pub(super) enum Room {
-    /// So many tokens.
-    Granted(u32),
-    /// Nothing yet: others hold tokens that they may give back.
-    Held,
-    /// Nothing ever again.
-    Exhausted(Limit),
-}
+use rao_proto::{Event, EventSink, NodeId, NodeStatus, Record, Success, Tokens};
 
 impl<A: Arena> Driver<A> {
-    /// Less than a whole action is granted only when no other node can refund anything: how much a node gets does not depend on who
-    /// happens to be drawing at the moment.
-    pub(super) fn room(&self, node: NodeId) -> Room {
-        let (steps, context) = self
-            .tree
-            .node(node)
-            .map_or((0, 0), |entry| (entry.steps, entry.context));
-        let context_left = self.limits.context_max.saturating_sub(context);
-        if steps >= self.limits.steps_max {
-            return Room::Exhausted(Limit::Steps);
-        }
-        if context_left == 0 {
-            return Room::Exhausted(Limit::Context);
-        }
-        let wanted = self.limits.action_max.min(context_left);
-        let taken = self.tokens_spent.saturating_add(self.tokens_reserved);
-        let left = self.limits.tokens_max.saturating_sub(taken);
-        let granted = u32::try_from(left).unwrap_or(u32::MAX).min(wanted);
-        if granted < wanted && self.tokens_reserved > 0 {
-            Room::Held
-        } else if left == 0 {
-            Room::Exhausted(Limit::Tokens)
-        } else {
-            Room::Granted(granted)
-        }
-    }
-
-    /// Takes back what was reserved for the action under way.
-    pub(super) fn refund(&mut self, node: NodeId) {
-        if let Some(entry) = self.tree.node_mut(node) {
-            self.tokens_reserved -= u64::from(core::mem::take(&mut entry.work.room));
-        }
-    }
-
     pub(super) fn delegate<S: EventSink>(
         &mut self,
         node: NodeId,
@@ -80,6 +36,7 @@ impl<A: Arena> Driver<A> {
                 admitted,
                 pending: admitted,
                 refusal: (admitted < children).then_some(limit),
+                pots: entry.work.pots,
                 index: entry.work.index,
                 previous: entry.work.previous,
                 ..Work::default()
@@ -89,29 +46,13 @@ impl<A: Arena> Driver<A> {
             return self.end(node, NodeStatus::Truncated(limit), None, &[], at_us, sink);
         }
         self.live -= 1;
-        self.nodes_reserved += u32::from(admitted);
+        self.reserve_nodes(node, admitted.into());
         if admitted == 0 {
             self.due.push(&mut self.tree, node, Stage::DueResume);
         } else {
             self.opening.push(&mut self.tree, node);
         }
         Ok(())
-    }
-
-    /// How many children the node may still launch, and what stands against more. Limits only shrink within a delegation, so what is
-    /// admitted is always its head.
-    fn launches(&self, node: NodeId) -> (u32, Limit) {
-        let entry = self.tree.node(node);
-        let (depth, launched) = entry.map_or((u8::MAX, u16::MAX), |entry| (entry.depth.0, entry.children));
-        let by_children = u32::from(self.limits.children_max.saturating_sub(launched));
-        let by_nodes = self.nodes_max.saturating_sub(self.nodes_reserved);
-        if depth >= self.limits.depth_max {
-            (0, Limit::Depth)
-        } else if by_children <= by_nodes {
-            (by_children, Limit::Children)
-        } else {
-            (by_nodes, Limit::Nodes)
-        }
     }
 
     /// The one place where a node ends of itself: exactly one terminal event, the parent told.
@@ -167,7 +108,6 @@ impl<A: Arena> Driver<A> {
         self.root_due = false;
         self.offer = None;
         self.live = 0;
-        self.tokens_reserved = 0;
         self.close(at_us, sink)
     }
 

@@ -1,12 +1,13 @@
-//! The table of the module documentation, cell by cell.
+//! The tables of the module documentation, cell by cell.
 
 use crate::forest::*;
-use rao_tree::credit::{Credit, DepthCounts, Estimator, Member};
+use rao_proto::{Budget, Event};
+use rao_tree::credit::{Credit, Estimator, LoneRoot, LostRoot, Member, Rule};
 use rao_tree::{Depth, Limit, NodeId, NodeStatus, Tree};
 
-/// One row: how a node ended with a recorded success of 0.5, and what that counts for.
+/// One row: how a node ended (`None`: it has not) with a recorded success of 0.5, and what that counts for.
 struct Row {
-    status: NodeStatus,
+    status: Option<NodeStatus>,
     /// Own success s.
     success: f32,
     /// The node counts: in the child mean, in the baseline, in the depth count, in training.
@@ -15,33 +16,30 @@ struct Row {
 
 fn rows() -> Vec<Row> {
     let row = |status, success, counts| Row {
-        status,
+        status: Some(status),
         success,
         counts,
     };
-    let limits = [
-        Limit::Depth,
-        Limit::Nodes,
-        Limit::Children,
-        Limit::Steps,
-        Limit::Tokens,
-        Limit::Context,
-    ];
     let mut rows = vec![
         row(NodeStatus::Finished, 0.5, true),
         row(NodeStatus::Failed, 0.0, true),
         row(NodeStatus::TimedOut, 0.0, false),
         row(NodeStatus::Cancelled, 0.0, false),
         row(NodeStatus::Invalid, 0.0, false),
+        Row {
+            status: None,
+            success: 0.0,
+            counts: false,
+        },
     ];
-    rows.extend(limits.map(|limit| row(NodeStatus::Truncated(limit), 0.0, true)));
+    rows.extend(Limit::ALL.map(|limit| row(NodeStatus::Truncated(limit), 0.0, true)));
     rows
 }
 
 #[test]
 fn own_success() {
     for row in rows() {
-        let root = ended(None, row.status, 0.5);
+        let root = node(None, row.status, 0.5);
         assert_eq!(root.success(), row.success, "{:?}", row.status);
         assert_eq!(root.counts(), row.counts, "{:?}", row.status);
         assert_eq!(
@@ -59,7 +57,7 @@ fn in_the_child_mean() {
         let nodes = [
             finished(None, 0.0),
             finished(Some(0), 1.0),
-            ended(Some(0), row.status, 0.5),
+            node(Some(0), row.status, 0.5),
         ];
         let mean = if row.counts { (1.0 + row.success) / 2.0 } else { 1.0 };
         assert_eq!(rewards(&estimator(1.0), &tree(&nodes))[0], mean, "{:?}", row.status);
@@ -69,7 +67,7 @@ fn in_the_child_mean() {
 #[test]
 fn as_the_only_child() {
     for row in rows() {
-        let nodes = [finished(None, 0.25), ended(Some(0), row.status, 0.5)];
+        let nodes = [finished(None, 0.25), node(Some(0), row.status, 0.5)];
         let reward = 0.25 + row.success;
         assert_eq!(rewards(&estimator(1.0), &tree(&nodes))[0], reward, "{:?}", row.status);
     }
@@ -78,8 +76,9 @@ fn as_the_only_child() {
 #[test]
 fn in_the_baseline() {
     for row in rows() {
+        // A child that counts shows the baseline of a tree whose root does not.
         let group = [
-            tree(&[ended(None, row.status, 0.5)]),
+            tree(&[node(None, row.status, 0.5), finished(Some(0), 0.0)]),
             tree(&[finished(None, 1.0)]),
             tree(&[finished(None, 0.0)]),
         ];
@@ -95,33 +94,39 @@ fn in_the_baseline() {
 #[test]
 fn in_the_depth_count_and_trained() {
     for row in rows() {
-        let nodes = tree(&[finished(None, 1.0), ended(Some(0), row.status, 0.5)]);
-        let mut counts = DepthCounts::default();
-        counts.add(&nodes).unwrap();
-        assert_eq!(counts.at(Depth(1)), u32::from(row.counts), "{:?}", row.status);
-
-        let mut credits = [Credit::default(); 2];
-        let estimator = estimator(0.0);
-        estimator
-            .advantages(&nodes, &rewards(&estimator, &nodes), -1.0, &mut credits)
-            .unwrap();
-        estimator.weigh(&nodes, &counts, &mut credits).unwrap();
-        let advantage = if row.counts { 1.0 + row.success } else { 0.0 };
-        assert_eq!(credits[1].advantage, advantage, "{:?}", row.status);
-        assert_eq!(credits[1].weighted, advantage, "{:?}", row.status);
+        let group = vec![
+            tree(&[
+                finished(None, 1.0),
+                finished(Some(0), 0.0),
+                node(Some(0), row.status, 0.5),
+            ]),
+            tree(&[finished(None, 0.0)]),
+            tree(&[finished(None, 1.0)]),
+        ];
+        let credits = credits(&estimator(0.0), &[group]).remove(0);
+        let (advantage, weight) = if row.counts {
+            // Three roots and two children: 5 / (2 levels * 2).
+            (row.success - 0.5, 1.25)
+        } else {
+            (0.0, 2.0)
+        };
+        assert_eq!(credits[0][2].advantage, advantage, "{:?}", row.status);
+        assert_close(&[credits[0][2].weighted], &[advantage * weight]);
+        assert_close(&[credits[0][1].weighted], &[-0.5 * weight]);
     }
 }
 
 #[test]
-fn a_node_that_has_not_ended_is_invalid_and_a_refused_launch_is_no_node() {
+fn a_node_that_has_not_ended_is_running_and_a_refused_launch_is_no_node() {
     let mut tree = Tree::new(heapless::Vec::<_, 4>::new());
-    let spawn = rao_proto::Event::Spawn {
+    let spawn = Event::Spawn {
         node: NodeId::ROOT,
         parent: None,
         depth: Depth(0),
         task: "",
+        budget: Budget::UNLIMITED,
     };
-    let refuse = rao_proto::Event::Refuse {
+    let refuse = Event::Refuse {
         parent: NodeId::ROOT,
         index: 0,
         limit: Limit::Depth,
@@ -129,7 +134,85 @@ fn a_node_that_has_not_ended_is_invalid_and_a_refused_launch_is_no_node() {
     tree.apply(&spawn).unwrap();
     tree.apply(&refuse).unwrap();
     let members: Vec<_> = tree.nodes().iter().map(Member::from).collect();
-    assert_eq!(members.len(), 1);
-    assert_eq!(members[0].status, NodeStatus::Invalid);
-    assert_eq!(Estimator::root(&members, &[1.0]), None);
+    assert_eq!(members, [Member::new(None, Depth(0), None)]);
+}
+
+/// Two trees: a root that ended like this over a child of success 1, and a root of success 0 over a child of success 0.5.
+fn beside(status: NodeStatus) -> Vec<Vec<Member>> {
+    vec![
+        tree(&[ended(None, status, 0.0), finished(Some(0), 1.0)]),
+        tree(&[finished(None, 0.0), finished(Some(0), 0.5)]),
+    ]
+}
+
+fn advantages(estimator: &Estimator, group: Vec<Vec<Member>>) -> Vec<f32> {
+    let credits = credits(estimator, &[group]).remove(0);
+    credits
+        .iter()
+        .flatten()
+        .map(|credit: &Credit| credit.advantage)
+        .collect()
+}
+
+#[test]
+fn a_root_that_never_finished() {
+    for status in [NodeStatus::TimedOut, NodeStatus::Cancelled, NodeStatus::Invalid] {
+        // The child of the lost root trains against the other root; that one is alone and is compared with itself.
+        assert_eq!(
+            advantages(&estimator(0.0), beside(status)),
+            [0.0, 1.0, 0.0, 0.5],
+            "{status:?}"
+        );
+        let drop_tree = Estimator {
+            lost_root: LostRoot::DropTree,
+            ..estimator(0.0)
+        };
+        assert_eq!(
+            advantages(&drop_tree, beside(status)),
+            [0.0, 0.0, 0.0, 0.5],
+            "{status:?}"
+        );
+        for rule in [Rule::Sparse, Rule::RootBroadcast] {
+            let estimator = Estimator { rule, ..estimator(0.0) };
+            assert_eq!(advantages(&estimator, beside(status)), [0.0; 4], "{status:?}");
+        }
+        // What is dropped is in no depth count: one root and one child are left of the weights, too.
+        let dropped = credits(&drop_tree, &[beside(status)]).remove(0);
+        assert_eq!(dropped[1][1].weighted, 0.5, "{status:?}");
+        let kept = credits(&estimator(0.0), &[beside(status)]).remove(0);
+        // 3 nodes: one root, two children.
+        assert_eq!(kept[1][1].weighted, 0.5 * 3.0 / 4.0, "{status:?}");
+    }
+    // A root that failed has an end like any other.
+    let failed = advantages(&estimator(0.0), beside(NodeStatus::Failed));
+    assert_eq!(failed, [0.0, 1.0, 0.0, 0.5]);
+    let tree_rules = [Rule::Pooled, Rule::TreeGrpo, Rule::TreeRl];
+    for rule in tree_rules {
+        let keep = Estimator { rule, ..estimator(0.0) };
+        let lost = advantages(&keep, beside(NodeStatus::Invalid));
+        assert_eq!(lost[0], 0.0, "{rule:?}: the root itself is never trained");
+        let drop = Estimator {
+            lost_root: LostRoot::DropTree,
+            ..keep
+        };
+        let dropped = advantages(&drop, beside(NodeStatus::Invalid));
+        assert_eq!(dropped[..2], [0.0; 2], "{rule:?}");
+        let alone = advantages(&drop, beside(NodeStatus::Invalid).split_off(1));
+        assert_close(&dropped[2..], &alone);
+    }
+}
+
+#[test]
+fn a_group_in_which_one_root_counts() {
+    let group = || beside(NodeStatus::Invalid);
+    assert_eq!(advantages(&estimator(0.0), group()), [0.0, 1.0, 0.0, 0.5]);
+    let zero = Estimator {
+        lone_root: LoneRoot::Zero,
+        ..estimator(0.0)
+    };
+    assert_eq!(advantages(&zero, group()), [0.0; 4]);
+    assert_eq!(assign(&zero, &[group(), golden()]).unwrap().1, 1);
+    // Two roots that count are not alone.
+    let (zero, centred) = (advantages(&zero, golden()), advantages(&estimator(0.0), golden()));
+    assert_eq!(zero, centred);
 }

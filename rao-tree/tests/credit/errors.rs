@@ -1,19 +1,46 @@
 //! What is refused, and that the error says what and where.
 
 use crate::forest::*;
-use rao_tree::credit::{Baseline, Credit, CreditError, DEPTHS, DepthCounts, Estimator, baselines, local_rewards};
-use rao_tree::{Depth, NodeId};
+use rao_tree::credit::{Baseline, Credit, CreditError, DEPTHS, Estimator, Forest, Member, Rule, Running};
+use rao_tree::{Depth, NodeId, NodeStatus, Success, SuccessError};
 
 #[test]
-fn lambda_is_a_finite_number_of_at_least_zero() {
-    for lambda in [0.0, 0.4, 2.0] {
-        assert_eq!(estimator(lambda).validate(), Ok(()));
+fn options_outside_their_range_are_named() {
+    let with = |change: fn(&mut Estimator, f32), value| {
+        let mut estimator = Estimator::default();
+        change(&mut estimator, value);
+        estimator.validate()
+    };
+    type Set = fn(&mut Estimator, f32);
+    let options: [(&str, Set, &[f32], &[f32]); 4] = [
+        ("lambda", |e, value| e.lambda = value, &[0.0, 0.4, 2.0], &[-0.1]),
+        (
+            "router_penalty",
+            |e, value| e.router_penalty = value,
+            &[0.0, 0.4],
+            &[-0.1],
+        ),
+        (
+            "depth_gamma",
+            |e, value| e.depth_gamma = value,
+            &[0.5, 1.0, 2.0],
+            &[0.0, -1.0],
+        ),
+        ("turn_gamma", |e, value| e.turn_gamma = value, &[0.5, 1.0], &[0.0, 1.5]),
+    ];
+    for (name, set, right, wrong) in options {
+        for &value in right {
+            assert_eq!(with(set, value), Ok(()), "{name} = {value}");
+        }
+        for &value in wrong.iter().chain(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]) {
+            let error = with(set, value).unwrap_err();
+            assert!(
+                matches!(error, CreditError::Option { option, .. } if option == name),
+                "{error}"
+            );
+        }
     }
-    for lambda in [-0.1, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let error = estimator(lambda).validate().unwrap_err();
-        assert!(matches!(error, CreditError::Option { what: "lambda", .. }), "{error}");
-    }
-    let error = estimator(-0.5).validate().unwrap_err();
+    let error = with(|e, value| e.lambda = value, -0.5).unwrap_err();
     assert_eq!(
         error.to_string(),
         "lambda must be a finite number of at least 0, got -0.5"
@@ -21,79 +48,169 @@ fn lambda_is_a_finite_number_of_at_least_zero() {
 }
 
 #[test]
-fn slices_of_unequal_length() {
-    let length = |what, found, expected| Err(CreditError::Length { what, found, expected });
-    let estimator = Estimator::default();
-    let tree = golden().remove(0);
-    assert_eq!(
-        estimator.rewards(&tree, &mut [0; 3], &mut [0.0; 4]),
-        length("children", 3, 4)
-    );
-    assert_eq!(
-        estimator.rewards(&tree, &mut [0; 4], &mut [0.0; 5]),
-        length("rewards", 5, 4)
-    );
-    let mut credits = [Credit::default(); 4];
-    assert_eq!(
-        estimator.advantages(&tree, &[0.0; 3], 0.0, &mut credits),
-        length("rewards", 3, 4)
-    );
-    assert_eq!(
-        estimator.advantages(&tree, &[0.0; 4], 0.0, &mut credits[1..]),
-        length("credit", 3, 4)
-    );
-    assert_eq!(
-        estimator.weigh(&tree, &DepthCounts::default(), &mut credits[2..]),
-        length("credit", 2, 4)
-    );
-    let roots = [Some(1.0), Some(0.0)];
-    let out = &mut [0.0; 3];
-    assert_eq!(
-        baselines(Baseline::Mean, &roots, out).map(drop),
-        length("baselines", 3, 2)
-    );
+fn assigning_checks_the_options_too() {
+    let error = assign(&estimator(f32::NAN), &[golden()]).unwrap_err();
+    assert!(matches!(error, CreditError::Option { option: "lambda", .. }));
+}
+
+/// A reward can only come from successes, and a success is a number.
+#[test]
+fn successes_that_are_no_numbers() {
+    for value in [f32::NAN, f32::INFINITY, -0.1, 1.1] {
+        let SuccessError(found) = Success::new(value).unwrap_err();
+        assert_eq!(found.to_bits(), value.to_bits());
+    }
 }
 
 #[test]
-fn empty_trees_and_groups_and_a_group_of_one() {
-    assert_eq!(local_rewards(&[], 0.0, &mut [], &mut []), Err(CreditError::EmptyTree));
-    assert_eq!(baselines(Baseline::Mean, &[], &mut []), Err(CreditError::EmptyGroup));
-    let one = [Some(0.5)];
-    assert_eq!(
-        baselines(Baseline::LeaveOneOut, &one, &mut [0.0]),
-        Err(CreditError::GroupOfOne)
-    );
-    // The other two rules are defined for one tree.
-    let mut out = [f32::NAN];
-    assert_eq!(baselines(Baseline::Mean, &one, &mut out), Ok(1));
-    assert_eq!(out, [0.5]);
-    assert_eq!(baselines(Baseline::None, &one, &mut out), Ok(1));
-    assert_eq!(out, [0.0]);
-    assert_eq!(Estimator::root(&[], &[]), None);
+fn slices_of_unequal_length() {
+    let nodes = &golden()[0];
+    let forest = Forest::new(nodes, &[4], &[1]).unwrap();
+    let none = Estimator {
+        baseline: Baseline::None,
+        ..Estimator::default()
+    };
+    for found in [0, 3, 5] {
+        let mut credits = vec![Credit::default(); found];
+        let error = CreditError::Length {
+            what: "credits",
+            found,
+            expected: 4,
+        };
+        assert_eq!(none.assign(&forest, &mut credits), Err(error));
+    }
+}
+
+#[test]
+fn ends_that_are_none() {
+    let nodes = [finished(None, 1.0), finished(None, 0.0), finished(None, 0.0)];
+    let ends = |what, index, end, after, within| {
+        Some(CreditError::Ends {
+            what,
+            index,
+            end,
+            after,
+            within,
+        })
+    };
+    let cases: [(&[usize], &[usize], Option<CreditError>); 9] = [
+        (&[1, 2, 3], &[1, 3], None),
+        (&[1, 1, 3], &[1, 3], ends("tree", 1, 1, 1, 3)),
+        (&[0, 3], &[1], ends("tree", 0, 0, 0, 3)),
+        (&[1, 2], &[2], ends("tree", 1, 2, 1, 3)),
+        (&[1, 2, 4], &[3], ends("tree", 2, 4, 2, 3)),
+        (&[2, 1, 3], &[3], ends("tree", 1, 1, 2, 3)),
+        (&[1, 2, 3], &[], ends("group", 0, 0, 0, 3)),
+        (&[1, 2, 3], &[2, 2, 3], ends("group", 1, 2, 2, 3)),
+        (&[usize::MAX], &[1], ends("tree", 0, usize::MAX, 0, 3)),
+    ];
+    for (tree_ends, group_ends, expected) in cases {
+        let error = Forest::new(&nodes, tree_ends, group_ends).err();
+        assert_eq!(error, expected, "{tree_ends:?} {group_ends:?}");
+    }
+    let error = ends("tree", 1, 1, 1, 3).unwrap().to_string();
+    assert_eq!(error, "tree 1 ends at 1, after 1 and within 3");
+}
+
+#[test]
+fn an_empty_batch_teaches_nothing() {
+    let forest = Forest::new(&[], &[], &[]).unwrap();
+    assert_eq!(Estimator::default().assign(&forest, &mut []), Ok(0));
+}
+
+#[test]
+fn a_group_of_one_has_no_leave_one_out_baseline() {
+    let batch = [golden(), vec![tree(&[finished(None, 0.5)])]];
+    for rule in [Rule::Rao, Rule::Sparse, Rule::RootBroadcast] {
+        let estimator = Estimator {
+            rule,
+            ..Estimator::default()
+        };
+        assert!(estimator.needs_peers());
+        assert_eq!(
+            assign(&estimator, &batch).unwrap_err(),
+            CreditError::GroupOfOne { group: 1 }
+        );
+        // The other baselines are defined for one tree: compared with itself, or with nothing.
+        for (baseline, advantage) in [(Baseline::Mean, 0.0), (Baseline::None, 0.5)] {
+            let estimator = Estimator { baseline, ..estimator };
+            assert_eq!(credits(&estimator, &batch)[1][0][0].advantage, advantage);
+        }
+    }
+    for rule in [Rule::Pooled, Rule::TreeGrpo, Rule::TreeRl] {
+        let estimator = Estimator {
+            rule,
+            ..Estimator::default()
+        };
+        assert_eq!(assign(&estimator, &batch).unwrap().1, 1);
+    }
 }
 
 #[test]
 fn parents_come_before_their_children() {
+    let refused = |nodes: &[Member]| Forest::new(nodes, &[1, nodes.len()], &[2]).err();
+    let root = finished(None, 1.0);
+    let child = |parent, depth| Member {
+        depth: Depth(depth),
+        ..finished(parent, 1.0)
+    };
+    let order = |node| {
+        Some(CreditError::ParentOrder {
+            tree: 1,
+            node: NodeId(node),
+        })
+    };
     for parent in [1, 2, u32::MAX] {
-        let nodes = [finished(None, 1.0), finished(Some(parent), 1.0)];
-        let refused = local_rewards(&nodes, 0.0, &mut [0; 2], &mut [0.0; 2]);
-        assert_eq!(refused, Err(CreditError::ParentOrder(NodeId(1))));
+        assert_eq!(refused(&[root, root, child(Some(parent), 1)]), order(1));
+    }
+    assert_eq!(refused(&[root, root, root]), order(1), "two roots");
+    assert_eq!(refused(&[root, child(Some(0), 1), root]), order(0), "no root");
+    let depth = |node, depth| {
+        Some(CreditError::Depth {
+            tree: 1,
+            node: NodeId(node),
+            depth,
+        })
+    };
+    assert_eq!(refused(&[root, child(None, 1)]), depth(0, 1));
+    for wrong in [0, 2] {
+        assert_eq!(refused(&[root, root, child(Some(0), wrong)]), depth(1, wrong));
     }
 }
 
 #[test]
 fn the_deepest_level_that_can_be_counted() {
-    let at = |depth: usize| {
-        let mut node = finished(None, 1.0);
-        node.depth = Depth(depth as u8);
-        node
+    let chain = |levels: usize| {
+        let parents = (0..levels).map(|index| index.checked_sub(1).map(|parent| parent as u32));
+        tree(&parents.map(|parent| finished(parent, 1.0)).collect::<Vec<_>>())
     };
-    let mut counts = DepthCounts::default();
-    counts.add(&[at(DEPTHS - 1)]).unwrap();
-    let refused = counts.add(&[at(0), at(DEPTHS)]);
-    let depth = DEPTHS as u8;
-    assert_eq!(refused, Err(CreditError::TooDeep { node: NodeId(1), depth }));
-    assert_eq!(counts.nodes(), 1, "nothing of a refused tree is counted");
-    assert_eq!(counts.at(Depth(u8::MAX)), 0);
-    assert_eq!(counts.weight(Depth(u8::MAX)), 0.0);
+    let flat = tree(&[finished(None, 0.0)]);
+    let credits = credits(&Estimator::default(), &[vec![chain(DEPTHS), flat.clone()]]);
+    // 65 nodes at 64 depths, two of them roots.
+    assert_close(&[credits[0][0][0].weighted], &[65.0 / 128.0]);
+    assert_close(&[credits[0][0][63].weighted], &[65.0 / 64.0]);
+    let refused = assign(&Estimator::default(), &[vec![flat, chain(DEPTHS + 1)]]).unwrap_err();
+    let (node, depth) = (NodeId(DEPTHS as u32), DEPTHS as u8);
+    assert_eq!(refused, CreditError::TooDeep { tree: 1, node, depth });
+}
+
+#[test]
+fn a_node_that_is_still_running_can_be_refused() {
+    let mut group = golden();
+    group[1][1].status = None;
+    let refuse = Estimator {
+        running: Running::Refuse,
+        ..Estimator::default()
+    };
+    let (tree, node) = (1, NodeId(1));
+    assert_eq!(
+        assign(&refuse, &[group.clone()]).unwrap_err(),
+        CreditError::StillRunning { tree, node }
+    );
+    assert!(assign(&Estimator::default(), &[group]).is_ok());
+    assert!(
+        assign(&refuse, &[golden_with_invalid_roots(&[1])]).is_ok(),
+        "{:?} is an end",
+        NodeStatus::Invalid
+    );
 }

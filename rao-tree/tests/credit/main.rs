@@ -4,5 +4,6 @@ mod endings;
 mod errors;
 mod forest;
 mod golden;
+mod oracle;
 mod properties;
 mod table;

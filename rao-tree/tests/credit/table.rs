@@ -14,6 +14,7 @@ fn batch() -> Vec<Vec<Tree>> {
             ended(Some(0), NodeStatus::Truncated(Limit::Steps), 0.0),
             ended(Some(0), NodeStatus::TimedOut, 0.0),
             finished(Some(1), 1.0),
+            node(Some(0), None, 0.0),
         ]),
         tree(&[ended(None, NodeStatus::Invalid, 0.0), finished(Some(0), 1.0)]),
         tree(&[
@@ -40,7 +41,8 @@ fn render(cell: impl Fn(&Credit) -> f32) -> String {
             let _ = write!(out, "\ngroup {g} tree {t}");
             for (n, node) in tree.iter().enumerate() {
                 let indent = "  ".repeat(usize::from(node.depth.0) + 1);
-                let label = format!("{indent}{n} {:?} {}", node.status, node.success.value());
+                let status = node.status.map_or("running".into(), |status| format!("{status:?}"));
+                let label = format!("{indent}{n} {status} {}", node.success.value());
                 let _ = write!(out, "\n{label:<42}");
                 for credits in &credits {
                     // Adding zero turns -0 into 0.

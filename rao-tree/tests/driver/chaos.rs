@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use proptest::prelude::*;
-use rao_tree::{DriverError, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Success, Want};
+use rao_tree::{Budget, DriverError, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Success, Want};
 
 /// The caller's choices. Once they are used up it takes the first way every time, which brings any run to its end.
 struct Tape {
@@ -85,7 +85,11 @@ impl Caller {
                         return;
                     }
                 }
-                let node = self.run.driver.handle_spawn(parent, "", 0, &mut self.run.log).unwrap();
+                let node = self
+                    .run
+                    .driver
+                    .handle_spawn(parent, "", Budget::UNLIMITED, 0, &mut self.run.log)
+                    .unwrap();
                 assert_eq!(parent.is_none(), node == NodeId::ROOT);
                 let launched = self
                     .run
@@ -209,7 +213,7 @@ impl Caller {
                 results.push(
                     self.run
                         .driver
-                        .handle_spawn(Some(nobody), "", 0, &mut self.run.log)
+                        .handle_spawn(Some(nobody), "", Budget::UNLIMITED, 0, &mut self.run.log)
                         .map(drop),
                 );
             }
@@ -271,6 +275,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             action_max: action,
             context_max: context,
             concurrent_max: concurrent,
+            deadline_us: None,
         },
     )
 }

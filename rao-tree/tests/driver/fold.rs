@@ -3,7 +3,7 @@
 use crate::support::{VecArena, visible};
 use proptest::prelude::*;
 use rao_proto::{CancelReason, Event, Limit, Logprobs, Tokens};
-use rao_tree::{ArenaFull, Depth, NodeId, NodeStatus, Success, Token, Tree, TreeError, WeightsVersion};
+use rao_tree::{ArenaFull, Budget, Depth, NodeId, NodeStatus, Success, Token, Tree, TreeError, WeightsVersion};
 
 fn spawn(node: u32, parent: Option<u32>, depth: u8) -> Event<'static> {
     Event::Spawn {
@@ -11,6 +11,10 @@ fn spawn(node: u32, parent: Option<u32>, depth: u8) -> Event<'static> {
         parent: parent.map(NodeId),
         depth: Depth(depth),
         task: "",
+        budget: Budget {
+            depth: u8::MAX - depth,
+            ..Budget::UNLIMITED
+        },
     }
 }
 

@@ -118,9 +118,17 @@ fn line(event: &Event<'_>) -> String {
             parent,
             depth,
             task,
+            budget,
         } => {
             let parent = parent.map_or("-".into(), |parent| parent.0.to_string());
-            format!("spawn   {} under {parent} at depth {}: {task}", node.0, depth.0)
+            let given = format!(
+                "{} levels, {} nodes, {} tokens",
+                budget.depth, budget.nodes, budget.tokens
+            );
+            format!(
+                "spawn   {} under {parent} at depth {}: {task} ({given})",
+                node.0, depth.0
+            )
         }
         Event::Refuse { parent, index, limit } => format!("refuse  {} launch {index}: {limit:?}", parent.0),
         Event::Observe { node, tokens } => format!("observe {} {tokens:?}", node.0),

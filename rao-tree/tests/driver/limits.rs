@@ -1,7 +1,7 @@
 //! Every limit is inclusive, and the counters bear the largest of them.
 
 use crate::support::*;
-use rao_tree::{Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Token, Want};
+use rao_tree::{Budget, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Token, Want};
 
 fn refused(launches: &[Launch]) -> Vec<Limit> {
     let refusals = launches.iter().filter_map(|launch| match launch {
@@ -172,7 +172,9 @@ fn a_buffer_larger_than_the_window_does_not_widen_it() {
     };
     let mut run = Run::open(limits);
     run.poll();
-    run.driver.handle_spawn(None, "", 0, &mut run.log).unwrap();
+    run.driver
+        .handle_spawn(None, "", Budget::UNLIMITED, 0, &mut run.log)
+        .unwrap();
     run.prompt(NodeId(0), 11).unwrap();
     assert_eq!(run.status(0), Some(NodeStatus::Truncated(Limit::Context)));
     run.assert_closed();
@@ -221,6 +223,7 @@ fn limits_of_zero() {
         action_max: 0,
         context_max: 0,
         concurrent_max: 0,
+        deadline_us: None,
     };
     let mut run = Run::open(zero);
     run.spawn(None);
@@ -283,6 +286,7 @@ fn more_children_than_their_counter_holds() {
         action_max: u32::MAX,
         context_max: u32::MAX,
         concurrent_max: u32::MAX,
+        deadline_us: None,
         depth_max: u8::MAX,
     });
     let mut launched = 0_u32;
@@ -290,7 +294,10 @@ fn more_children_than_their_counter_holds() {
     loop {
         while let Some(Want::Open { parent, index }) = run.poll() {
             assert_eq!(u32::from(index), launched % 255);
-            let node = run.driver.handle_spawn(parent, "", 0, &mut run.log).unwrap();
+            let node = run
+                .driver
+                .handle_spawn(parent, "", Budget::UNLIMITED, 0, &mut run.log)
+                .unwrap();
             run.driver.handle_broken(node, 0, &mut run.log).unwrap();
             launched += 1;
             if launched.is_multiple_of(255) || launched == u32::from(u16::MAX) {

@@ -2,8 +2,8 @@
 
 use rao_proto::{Event, EventSink, Frames, Record, encode, encoded_len};
 use rao_tree::{
-    Action, Arena, ArenaFull, Driver, DriverError, Launch, Limits, Node, NodeId, NodeStatus, Observation, Outcome,
-    Stop, Success, Token, Tree, Want, WeightsVersion,
+    Action, Arena, ArenaFull, Budget, Driver, DriverError, Launch, Limits, Node, NodeId, NodeStatus, Observation,
+    Outcome, Stop, Success, Token, Tree, Want, WeightsVersion,
 };
 
 /// Grows on the heap.
@@ -105,6 +105,7 @@ pub const WIDE: Limits = Limits {
     action_max: 100,
     context_max: 1000,
     concurrent_max: 100,
+    deadline_us: None,
 };
 
 /// A caller that takes one step at a time and fails the test where the driver does not want it.
@@ -147,7 +148,10 @@ impl<A: Arena> Run<A> {
             matches!(want, Some(Want::Open { parent: p, .. }) if p == parent),
             "{want:?}"
         );
-        let node = self.driver.handle_spawn(parent, "", 0, &mut self.log).unwrap();
+        let node = self
+            .driver
+            .handle_spawn(parent, "", Budget::UNLIMITED, 0, &mut self.log)
+            .unwrap();
         self.prompt(node, 1).unwrap();
         node
     }

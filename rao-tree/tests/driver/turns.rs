@@ -3,8 +3,8 @@
 use crate::support::*;
 use rao_proto::Event;
 use rao_tree::{
-    Action, DriverError, Launch, Limit, Limits, NodeId, NodeStatus, Observation, Outcome, Stop, Success, Token, Want,
-    WeightsVersion,
+    Action, Budget, DriverError, Launch, Limit, Limits, NodeId, NodeStatus, Observation, Outcome, Stop, Success, Token,
+    Want, WeightsVersion,
 };
 
 #[test]
@@ -114,22 +114,31 @@ fn the_last_launch_on_offer_is_taken_from_below() {
 fn nothing_is_spawned_that_was_not_offered() {
     let mut run = Run::open(WIDE);
     let not_due = |node| Err(DriverError::NotDue(NodeId(node)));
-    assert_eq!(run.driver.handle_spawn(None, "", 0, &mut run.log), not_due(0));
+    assert_eq!(
+        run.driver.handle_spawn(None, "", Budget::UNLIMITED, 0, &mut run.log),
+        not_due(0)
+    );
     run.spawn(None);
-    assert_eq!(run.driver.handle_spawn(None, "", 0, &mut run.log), not_due(0));
+    assert_eq!(
+        run.driver.handle_spawn(None, "", Budget::UNLIMITED, 0, &mut run.log),
+        not_due(0)
+    );
     run.turn(0, 1, delegate(2));
     assert_eq!(
-        run.driver.handle_spawn(Some(NodeId(0)), "", 0, &mut run.log),
+        run.driver
+            .handle_spawn(Some(NodeId(0)), "", Budget::UNLIMITED, 0, &mut run.log),
         not_due(0)
     );
     run.spawn(Some(0));
     // The second launch needs an offer of its own: there might be no place for it.
     assert_eq!(
-        run.driver.handle_spawn(Some(NodeId(0)), "", 0, &mut run.log),
+        run.driver
+            .handle_spawn(Some(NodeId(0)), "", Budget::UNLIMITED, 0, &mut run.log),
         not_due(0)
     );
     assert_eq!(
-        run.driver.handle_spawn(Some(NodeId(7)), "", 0, &mut run.log),
+        run.driver
+            .handle_spawn(Some(NodeId(7)), "", Budget::UNLIMITED, 0, &mut run.log),
         not_due(7)
     );
 }
@@ -203,7 +212,10 @@ fn what_breaks_costs_its_node_alone() {
     run.turn(0, 1, delegate(3));
     // One breaks before its prompt, one while it is sampled, one while it is stepped.
     assert!(matches!(run.poll(), Some(Want::Open { .. })));
-    let first = run.driver.handle_spawn(Some(NodeId(0)), "", 0, &mut run.log).unwrap();
+    let first = run
+        .driver
+        .handle_spawn(Some(NodeId(0)), "", Budget::UNLIMITED, 0, &mut run.log)
+        .unwrap();
     run.driver.handle_broken(first, 0, &mut run.log).unwrap();
     run.spawn(Some(0));
     run.sample(2);
@@ -308,7 +320,9 @@ fn at_every_stage() -> Run {
     run.act(2, 3, Stop::Complete).unwrap();
     let open = |run: &mut Run| {
         assert!(matches!(run.poll(), Some(Want::Open { .. })));
-        run.driver.handle_spawn(Some(NodeId(0)), "", 0, &mut run.log).unwrap()
+        run.driver
+            .handle_spawn(Some(NodeId(0)), "", Budget::UNLIMITED, 0, &mut run.log)
+            .unwrap()
     };
     let three = open(&mut run);
     let four = open(&mut run);
@@ -322,7 +336,10 @@ fn at_every_stage() -> Run {
             ..
         })
     ));
-    let six = run.driver.handle_spawn(Some(five), "", 0, &mut run.log).unwrap();
+    let six = run
+        .driver
+        .handle_spawn(Some(five), "", Budget::UNLIMITED, 0, &mut run.log)
+        .unwrap();
     assert!(matches!(
         run.poll(),
         Some(Want::Open {
@@ -350,7 +367,11 @@ fn a_deadline_ends_whatever_is_under_way() {
     assert!(run.act(1, 1, Stop::Complete).is_err());
     assert!(run.outcome(2, DONE, 0).is_err());
     assert!(run.prompt(NodeId(4), 1).is_err());
-    assert!(run.driver.handle_spawn(Some(NodeId(0)), "", 0, &mut run.log).is_err());
+    assert!(
+        run.driver
+            .handle_spawn(Some(NodeId(0)), "", Budget::UNLIMITED, 0, &mut run.log)
+            .is_err()
+    );
     run.driver.handle_deadline(10, &mut run.log).unwrap();
     run.driver.handle_cancel(10, &mut run.log).unwrap();
     assert_eq!(run.log.0.len(), len);
@@ -375,5 +396,9 @@ fn a_run_that_is_stopped_before_its_root_exists_has_no_nodes() {
     run.driver.handle_cancel(0, &mut run.log).unwrap();
     run.assert_closed();
     assert!(run.driver.tree().nodes().is_empty());
-    assert!(run.driver.handle_spawn(None, "", 0, &mut run.log).is_err());
+    assert!(
+        run.driver
+            .handle_spawn(None, "", Budget::UNLIMITED, 0, &mut run.log)
+            .is_err()
+    );
 }

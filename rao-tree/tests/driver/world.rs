@@ -3,8 +3,8 @@
 
 use crate::support::{Log, VecArena};
 use rao_tree::{
-    Action, Answer, Completion, Constraint, Driver, Environment, Launch, Limits, Node, NodeId, NodeStatus, Observation,
-    Outcome, Policy, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
+    Action, Answer, Budget, Completion, Constraint, Driver, Environment, Launch, Limits, Node, NodeId, NodeStatus,
+    Observation, Outcome, Policy, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
 };
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -269,7 +269,11 @@ impl World {
         let mut task = String::new();
         range.describe(&mut task).unwrap();
         let now = self.policy.calls;
-        let node = self.driver.handle_spawn(parent, &task, now, &mut self.log).unwrap();
+        let wish = parent.map_or(Budget::UNLIMITED, |parent| self.seats[&parent].range.budget(index));
+        let node = self
+            .driver
+            .handle_spawn(parent, &task, wish, now, &mut self.log)
+            .unwrap();
         let mut room = vec![Token(0); self.limits.context_max as usize];
         let mut prompt = Observation::new(&mut room);
         range.observe(&mut prompt).unwrap();

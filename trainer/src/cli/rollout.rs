@@ -70,7 +70,7 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
     };
     let settings = Settings {
         keep_log: true,
-        ..evaluate::settings(&config.eval, args.temperature, progress)
+        ..evaluate::settings(args.temperature, progress)
     };
     let mut engine = policy.engine(1)?;
     let rollouts = engine.rollout(vec![job], &settings).await?;

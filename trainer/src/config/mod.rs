@@ -124,6 +124,8 @@ impl TreeLimits {
             action_max: crate::environments::textcraft::vocabulary::ACTION_MAX,
             context_max: self.context,
             concurrent_max: self.concurrent,
+            // Microseconds of at most eleven days: far from where a float loses them.
+            deadline_us: Some((self.seconds * 1e6) as u64),
         }
     }
 }
@@ -439,16 +441,13 @@ impl Config {
         if rao.trees == 0 {
             return fail("rao.trees", "a step without trees teaches nothing; use 8");
         }
-        if rao.trees == 1 && rao.estimator.baseline == rao_tree::credit::Baseline::LeaveOneOut {
+        if rao.trees == 1 && rao.estimator.needs_peers() {
             let message = "a group of one tree has no leave-one-out baseline; use at least 2, or set \
                            rao.estimator.baseline to \"none\"";
             return fail("rao.trees", message);
         }
         if let Err(error) = rao.estimator.validate() {
-            return Err(ConfigError::OutOfRange {
-                path: "rao.estimator.lambda",
-                message: error.to_string(),
-            });
+            return fail("rao.estimator", &error.to_string());
         }
         if rao.minibatches == 0 {
             return fail("rao.minibatches", "a step needs at least one update");

@@ -18,7 +18,6 @@ pub use worker::Worker;
 use rao_tree::{Limits, Tree};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 /// One tree to roll out.
 pub struct Job<E> {
@@ -45,8 +44,6 @@ pub struct Settings {
     pub keep_log: bool,
     /// Trees that one worker has under way at once: bounds memory, changes no result.
     pub trees_in_flight: usize,
-    /// Wall clock of one tree; what has not ended by then is timed out.
-    pub deadline: Duration,
     /// Counts what has been done, for whoever watches; and asks the workers to stop.
     pub progress: Arc<Progress>,
 }

@@ -4,7 +4,7 @@ use super::transcript::{Span, Transcript};
 use super::{Rollout, RolloutError, Settings};
 use rao_proto::{EncodeError, EventSink, Record, encode, encoded_len};
 use rao_tree::{
-    Action, Answer, Arena, ArenaFull, Completion, Driver, DriverError, Environment, Launch, Mask, Node, NodeId,
+    Action, Answer, Arena, ArenaFull, Budget, Completion, Driver, DriverError, Environment, Launch, Mask, Node, NodeId,
     NodeStatus, Observation, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
 };
 use std::collections::BTreeMap;
@@ -143,10 +143,7 @@ impl<E: Environment> TreeRun<E> {
     pub(super) fn advance(&mut self, settings: &Settings) -> Result<(), RolloutError> {
         // A tree that has not begun has nothing to end: its root opens first.
         let begun = !self.driver.tree().nodes().is_empty();
-        if begun && self.started.elapsed() > settings.deadline {
-            let at_us = self.at_us();
-            self.driver.handle_deadline(at_us, &mut self.log)?;
-        } else if begun && settings.progress.is_stopped() {
+        if begun && settings.progress.is_stopped() {
             let at_us = self.at_us();
             self.driver.handle_cancel(at_us, &mut self.log)?;
         }
@@ -256,8 +253,10 @@ impl<E: Environment> TreeRun<E> {
             // Writing to a string does not fail.
             let _ = environment.describe(&mut task);
         }
+        let seat = parent.and_then(|id| self.seats.get(id.index())?.as_ref());
+        let wish = seat.map_or(Budget::UNLIMITED, |seat| seat.environment.budget(index));
         let at_us = self.at_us();
-        let node = self.driver.handle_spawn(parent, &task, at_us, &mut self.log)?;
+        let node = self.driver.handle_spawn(parent, &task, wish, at_us, &mut self.log)?;
         self.seats.resize_with(node.index() + 1, || None);
         let mut environment = match made {
             Ok(Some(environment)) => environment,

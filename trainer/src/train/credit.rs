@@ -1,89 +1,44 @@
 //! Credit of a batch: from the trees of its groups to what every node weighs.
 
 use crate::rollout::Rollout;
-use rao_tree::credit::{Credit, CreditError, DepthCounts, DepthWeights, Estimator, Member};
+use rao_tree::credit::{Credit, CreditError, Estimator, Forest, Member};
 
 /// Credit of one tree, by node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TreeCredit {
     /// By node.
     pub nodes: Vec<Credit>,
-    /// The tree's group taught something: its roots are comparable and some node has an advantage.
+    /// The tree's group taught something: some node in it has an advantage.
     pub teaches: bool,
 }
 
 /// Assigns credit to a batch of groups; each group holds the trees of one root task. The result has the same shape.
 ///
-/// Groups in which no node has an advantage, or no root counts, are skipped: they weigh nothing and do not enter the depth counts.
-///
 /// # Errors
-/// As the rules of [`rao_tree::credit`]: a group of one, trees deeper than can be counted.
+/// As [`Estimator::assign`]: a group of one, trees deeper than can be counted.
 pub fn assign(estimator: &Estimator, groups: &[Vec<Rollout>]) -> Result<Vec<Vec<TreeCredit>>, CreditError> {
-    let mut batch_counts = DepthCounts::default();
-    let mut group_counts = Vec::with_capacity(groups.len());
-    let mut credits = Vec::with_capacity(groups.len());
+    let (mut nodes, mut tree_ends, mut group_ends) = (Vec::new(), Vec::new(), Vec::new());
     for group in groups {
-        let trees: Vec<Vec<Member>> = group.iter().map(members).collect();
-        let group_credits = group_credit(estimator, &trees)?;
-        let mut counts = DepthCounts::default();
-        if group_credits.iter().any(|tree| tree.teaches) {
-            for tree in &trees {
-                estimator.count(tree, &mut counts)?;
-                estimator.count(tree, &mut batch_counts)?;
-            }
+        for rollout in group {
+            nodes.extend(rollout.tree.nodes().iter().map(Member::from));
+            tree_ends.push(nodes.len());
         }
-        group_counts.push(counts);
-        credits.push((trees, group_credits));
+        group_ends.push(tree_ends.len());
     }
-    let weighed = credits
-        .into_iter()
-        .zip(&group_counts)
-        .map(|((trees, mut credits), counts)| {
-            let counts = match estimator.depth_weights {
-                DepthWeights::Group => counts,
-                DepthWeights::Batch | DepthWeights::Off => &batch_counts,
-            };
-            for (tree, credit) in trees.iter().zip(&mut credits) {
-                estimator.weigh(tree, counts, &mut credit.nodes)?;
-                if !credit.teaches {
-                    credit.nodes.iter_mut().for_each(|node| node.weighted = 0.0);
-                }
-            }
-            Ok(credits)
+    let mut credits = vec![Credit::default(); nodes.len()];
+    estimator.assign(&Forest::new(&nodes, &tree_ends, &group_ends)?, &mut credits)?;
+    let mut rest = credits.as_slice();
+    let credits = groups.iter().map(|group| {
+        let trees = group.iter().map(|rollout| {
+            let (nodes, after) = rest.split_at(rollout.tree.nodes().len());
+            rest = after;
+            nodes.to_vec()
         });
-    weighed.collect()
-}
-
-fn members(rollout: &Rollout) -> Vec<Member> {
-    rollout.tree.nodes().iter().map(Member::from).collect()
-}
-
-fn group_credit(estimator: &Estimator, trees: &[Vec<Member>]) -> Result<Vec<TreeCredit>, CreditError> {
-    let mut rewards = Vec::with_capacity(trees.len());
-    for tree in trees {
-        let mut children = vec![0; tree.len()];
-        let mut reward = vec![0.0; tree.len()];
-        estimator.rewards(tree, &mut children, &mut reward)?;
-        rewards.push(reward);
-    }
-    let roots: Vec<Option<f32>> = trees
-        .iter()
-        .zip(&rewards)
-        .map(|(tree, rewards)| Estimator::root(tree, rewards))
-        .collect();
-    let mut baselines = vec![0.0; trees.len()];
-    let valid = estimator.baselines(&roots, &mut baselines)?;
-    let mut credits = Vec::with_capacity(trees.len());
-    for ((tree, rewards), baseline) in trees.iter().zip(&rewards).zip(baselines) {
-        let mut nodes = vec![Credit::default(); tree.len()];
-        estimator.advantages(tree, rewards, baseline, &mut nodes)?;
-        credits.push(TreeCredit { nodes, teaches: false });
-    }
-    let teaches = valid > 0 && credits.iter().any(|credit| Estimator::teaches(&credit.nodes));
-    for credit in &mut credits {
-        credit.teaches = teaches;
-    }
-    Ok(credits)
+        let trees: Vec<_> = trees.collect();
+        let teaches = trees.iter().flatten().any(|credit| credit.advantage != 0.0);
+        trees.into_iter().map(|nodes| TreeCredit { nodes, teaches }).collect()
+    });
+    Ok(credits.collect())
 }
 
 #[cfg(test)]
@@ -91,8 +46,8 @@ mod tests {
     use super::*;
     use crate::rollout::VecArena;
     use NodeStatus::{Finished, Invalid};
-    use rao_proto::{Event, NodeId};
-    use rao_tree::credit::Baseline;
+    use rao_proto::{Budget, Event, NodeId};
+    use rao_tree::credit::{Baseline, DepthScope, DepthWeights};
     use rao_tree::{Depth, NodeStatus, Success, Tree};
 
     /// A node by its parent, how it ended, and its success.
@@ -118,6 +73,10 @@ mod tests {
                 parent,
                 depth: Depth(above.map_or(0, |above| above + 1)),
                 task: "",
+                budget: Budget {
+                    depth: u8::MAX - above.map_or(0, |above| above + 1),
+                    ..Budget::UNLIMITED
+                },
             };
             tree.apply(&spawn).unwrap();
         }
@@ -175,18 +134,21 @@ mod tests {
     fn only_groups_that_teach_train_and_count() {
         // Weights of the nodes at depth 0 and 1: of the first teaching group, and at depth 0 of the second, which has no other.
         let of = |nodes: f32, levels: f32, here: f32| nodes / (levels * here);
-        for (depth_weights, [roots, children, flat_roots]) in [
-            (DepthWeights::Off, [1.0, 1.0, 1.0]),
+        for (depth_scope, depth_weights, [roots, children, flat_roots]) in [
+            (DepthScope::Batch, DepthWeights::Off, [1.0, 1.0, 1.0]),
             (
-                DepthWeights::Group,
+                DepthScope::Group,
+                DepthWeights::Inverse,
                 [of(5.0, 2.0, 2.0), of(5.0, 2.0, 3.0), of(2.0, 1.0, 2.0)],
             ),
             (
-                DepthWeights::Batch,
+                DepthScope::Batch,
+                DepthWeights::Inverse,
                 [of(7.0, 2.0, 4.0), of(7.0, 2.0, 3.0), of(7.0, 2.0, 4.0)],
             ),
         ] {
             let estimator = Estimator {
+                depth_scope,
                 depth_weights,
                 ..Estimator::default()
             };
@@ -198,19 +160,25 @@ mod tests {
                 .collect();
             // A whole group teaches or none of its trees does.
             let expected = [false, true, false, true].map(|teaches| vec![teaches; 2]);
-            assert_eq!(teaches, expected, "{depth_weights:?}");
+            assert_eq!(teaches, expected, "{depth_scope:?} {depth_weights:?}");
 
             let expected = [vec![roots, children, 0.0, children], vec![-roots]];
-            assert_eq!(weighted(&credits[1]), expected, "{depth_weights:?}");
+            assert_eq!(weighted(&credits[1]), expected, "{depth_scope:?} {depth_weights:?}");
             assert_eq!(
                 weighted(&credits[3]),
                 [[-flat_roots], [flat_roots]],
-                "{depth_weights:?}"
+                "{depth_scope:?} {depth_weights:?}"
             );
 
             let alone = assign(&estimator, &[teaching(), flat()]).unwrap();
-            assert_eq!(credits[1], alone[0], "skipped groups change nothing: {depth_weights:?}");
-            assert_eq!(credits[3], alone[1], "skipped groups change nothing: {depth_weights:?}");
+            assert_eq!(
+                credits[1], alone[0],
+                "skipped groups change nothing: {depth_scope:?} {depth_weights:?}"
+            );
+            assert_eq!(
+                credits[3], alone[1],
+                "skipped groups change nothing: {depth_scope:?} {depth_weights:?}"
+            );
         }
     }
 
@@ -225,7 +193,10 @@ mod tests {
     #[test]
     fn a_group_of_one_has_nothing_to_be_compared_with() {
         let alone = || [flat(), group(&[&[root(Finished, 1.0)]])];
-        assert_eq!(assign(&Estimator::default(), &alone()), Err(CreditError::GroupOfOne));
+        assert_eq!(
+            assign(&Estimator::default(), &alone()),
+            Err(CreditError::GroupOfOne { group: 1 })
+        );
         let estimator = Estimator {
             baseline: Baseline::None,
             ..Estimator::default()
@@ -236,9 +207,17 @@ mod tests {
 
     #[test]
     fn a_group_without_trees_is_an_error() {
-        assert_eq!(
-            assign(&Estimator::default(), &[Vec::new()]),
-            Err(CreditError::EmptyGroup)
+        let refused = assign(&Estimator::default(), &[teaching(), Vec::new()]);
+        assert!(
+            matches!(
+                refused,
+                Err(CreditError::Ends {
+                    what: "group",
+                    index: 1,
+                    ..
+                })
+            ),
+            "{refused:?}"
         );
     }
 }

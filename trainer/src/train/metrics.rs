@@ -3,8 +3,10 @@
 use super::credit::TreeCredit;
 use crate::backend::StepReport;
 use crate::rollout::Rollout;
-use rao_tree::Node;
+use rao_tree::credit::{CreditError, DEPTHS, Diagnostics};
+use rao_tree::{Depth, Limit, Node};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -51,8 +53,16 @@ pub struct StepMetrics {
     pub nodes_per_tree: f64,
     /// Share of the nodes that launched a child.
     pub delegation: f64,
+    /// Share of the launches that were made together with another.
+    pub parallel: f64,
+    /// How far roots are mere routers: mean share of a tree's work done below a lone child of the root.
+    pub router_index: f64,
     /// Sampled tokens that had to be drawn one after the other, over all sampled tokens.
     pub critical_path: f64,
+    /// Launches that were refused, by limit: only those that refused any.
+    pub refused: BTreeMap<String, u32>,
+    /// By depth, the share of the weighted advantage mass: how hard each depth pulls.
+    pub advantage_mass: Vec<f64>,
     /// Groups that taught nothing: no advantage in them, or no root that counts.
     pub groups_skipped: usize,
     /// Trees whose root could not be judged: timed out, cancelled or invalid.
@@ -81,7 +91,14 @@ pub struct StepMetrics {
 
 impl StepMetrics {
     /// What the rollouts, their credit and the updates say of themselves; where the step stands and what it took is the caller's to fill in.
-    pub(super) fn of(groups: &[Vec<Rollout>], credits: &[Vec<TreeCredit>], reports: &[StepReport]) -> Self {
+    ///
+    /// # Errors
+    /// As [`Diagnostics::add`]: credit that is not that of the trees.
+    pub(super) fn of(
+        groups: &[Vec<Rollout>],
+        credits: &[Vec<TreeCredit>],
+        reports: &[StepReport],
+    ) -> Result<Self, CreditError> {
         let trees = || groups.iter().flatten();
         let nodes = || trees().flat_map(|rollout| rollout.tree.nodes());
         let share = |count: usize, of: usize| if of == 0 { 0.0 } else { count as f64 / of as f64 };
@@ -93,15 +110,27 @@ impl StepMetrics {
                 reports.iter().map(of).sum::<f64>() / reports.len() as f64
             }
         };
-        let sampled: u64 = trees().map(Rollout::sampled).sum();
-        let path: u64 = trees().map(Rollout::critical_path).sum();
-        Self {
+        let mut of = Diagnostics::default();
+        for (rollout, credit) in trees().zip(credits.iter().flatten()) {
+            of.add(&rollout.tree, &credit.nodes)?;
+        }
+        let refused = Limit::ALL
+            .iter()
+            .map(|&limit| (limit.to_string(), of.refusals().by(limit)));
+        let depths = (0..DEPTHS as u8)
+            .map(Depth)
+            .take_while(|&depth| of.level(depth).nodes > 0);
+        Ok(Self {
             tokens: trees().map(Rollout::tokens).sum(),
             root_success: share(trees().filter(|tree| tree.success() > 0.0).count(), trees().count()),
             node_success: share(nodes().filter(succeeded).count(), nodes().count()),
             nodes_per_tree: share(nodes().count(), trees().count()),
-            delegation: share(nodes().filter(|node| node.children > 0).count(), nodes().count()),
-            critical_path: share(path as usize, sampled as usize),
+            delegation: of.delegation_rate(),
+            parallel: of.parallel_share(),
+            router_index: of.router_index(),
+            critical_path: of.critical_path_share(),
+            refused: refused.filter(|(_, count)| *count > 0).collect(),
+            advantage_mass: depths.map(|depth| of.mass_share(depth)).collect(),
             groups_skipped: credits
                 .iter()
                 .filter(|group| group.iter().all(|tree| !tree.teaches))
@@ -115,7 +144,7 @@ impl StepMetrics {
             loss: mean(|report| report.loss),
             grad_norm: mean(|report| report.grad_norm),
             ..Self::default()
-        }
+        })
     }
 
     /// The step in a few words, for a progress bar.

@@ -15,7 +15,7 @@ use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// When to stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,7 +85,6 @@ pub async fn optimize(
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: rao.tasks * rao.trees,
-        deadline: Duration::from_secs_f64(config.limits.seconds),
         progress: Arc::clone(progress),
     };
     let mut engine = trainee.engine(config.threads)?;
@@ -141,7 +140,7 @@ pub async fn optimize(
             lr,
             rollout_seconds,
             train_seconds,
-            ..StepMetrics::of(&groups, &credits, &reports)
+            ..StepMetrics::of(&groups, &credits, &reports)?
         };
         spent.steps += 1;
         phase.set(position as u64 + 1, &step.line());
@@ -169,9 +168,11 @@ fn update(
         }
         for (transcript, credit) in rollout.transcripts.iter().zip(&credit.nodes) {
             if !transcript.actions.is_empty() {
+                let turns = transcript.actions.len() as u32;
+                let weight = |turn| credit.weighted * rao.estimator.turn_weight(turn, turns);
                 sequences.push(Sequence {
                     transcript,
-                    weight: credit.weighted,
+                    weights: (0..turns).map(weight).collect(),
                 });
             }
         }
@@ -179,7 +180,8 @@ fn update(
     sequences.shuffle(shuffle);
     let mut reports = Vec::new();
     for part in sequences.chunks(sequences.len().div_ceil(rao.minibatches).max(1)) {
-        if part.iter().any(|sequence| sequence.weight != 0.0) {
+        let mut weights = part.iter().flat_map(|sequence| &sequence.weights);
+        if weights.any(|&weight| weight != 0.0) {
             reports.push(trainee.update(part, objective, rao.temperature, lr)?);
         }
     }

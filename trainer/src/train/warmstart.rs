@@ -16,7 +16,6 @@ use rand::{RngExt, seq::IndexedRandom};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Depth caps that the teacher is shown, so that the policy has seen DEEP at every level.
 const DEPTHS: [u8; 4] = [1, 2, 3, 8];
@@ -48,7 +47,7 @@ pub fn warm_start(
             .filter_map(|_| lessons.choose(&mut random))
             .map(|transcript| Sequence {
                 transcript,
-                weight: 1.0,
+                weights: vec![1.0; transcript.actions.len()],
             })
             .collect();
         let lr = if 5 * step < 3 * warm.steps {
@@ -118,7 +117,6 @@ fn lessons(
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: 64,
-        deadline: Duration::from_secs_f64(config.limits.seconds),
         progress: Arc::clone(progress),
     };
     let rollouts = Worker::new(teacher(warm.teacher)).rollout(next, &settings)?;
