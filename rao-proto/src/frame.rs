@@ -16,11 +16,11 @@ pub const VERSION: u8 = 1;
 pub const FRAME_MAX: usize = 1 << 20;
 
 /// Bytes before the payload: version and length.
-const HEADER_LEN: usize = 5;
+pub(crate) const HEADER_LEN: usize = 5;
 /// Bytes after the payload.
-const CHECKSUM_LEN: usize = 4;
+pub(crate) const CHECKSUM_LEN: usize = 4;
 /// What a frame adds to its payload; also the shortest stretch of bytes that can be a frame.
-const OVERHEAD: usize = HEADER_LEN + CHECKSUM_LEN;
+pub(crate) const OVERHEAD: usize = HEADER_LEN + CHECKSUM_LEN;
 const PAYLOAD_MAX: usize = FRAME_MAX - OVERHEAD;
 
 /// Why a record was not encoded; nothing of `out` is to be used.
@@ -221,35 +221,45 @@ pub fn decode(bytes: &[u8]) -> Result<(Record<'_>, usize), DecodeError> {
 }
 
 /// The payload of the frame at the front, its checksum verified, and the length of the frame.
-fn split_frame(bytes: &[u8]) -> Result<(&[u8], usize), DecodeError> {
-    let torn = |needed| DecodeError::Torn {
-        needed,
+pub(crate) fn split_frame(bytes: &[u8]) -> Result<(&[u8], usize), DecodeError> {
+    let frame_len = claimed_len(bytes)?;
+    let frame = bytes.get(..frame_len).ok_or(DecodeError::Torn {
+        needed: frame_len,
+        available: bytes.len(),
+    })?;
+    let torn = DecodeError::Torn {
+        needed: OVERHEAD,
         available: bytes.len(),
     };
-    let (&found, rest) = bytes.split_first().ok_or(torn(OVERHEAD))?;
-    if found != VERSION {
-        return Err(DecodeError::Version { found });
-    }
-    let (&claimed, rest) = rest.split_first_chunk().ok_or(torn(OVERHEAD))?;
-    let claimed = u32::from_le_bytes(claimed);
-    // A length that does not even fit `usize` is above the limit, too.
-    let payload_len = usize::try_from(claimed).unwrap_or(usize::MAX);
-    if payload_len > PAYLOAD_MAX {
-        return Err(DecodeError::TooLong { payload_len: claimed });
-    }
-    let frame_len = OVERHEAD + payload_len;
-    let (payload, rest) = rest.split_at_checked(payload_len).ok_or(torn(frame_len))?;
-    let (&stored, _) = rest.split_first_chunk().ok_or(torn(frame_len))?;
+    let (checked, &stored) = frame.split_last_chunk().ok_or(torn)?;
     let stored = u32::from_le_bytes(stored);
-    let computed = checksum(&bytes[..HEADER_LEN + payload_len]);
+    let computed = checksum(checked);
     if stored == computed {
-        Ok((payload, frame_len))
+        Ok((&checked[HEADER_LEN..], frame_len))
     } else {
         Err(DecodeError::Checksum { stored, computed })
     }
 }
 
-enum PayloadError {
+/// Length of the frame that the version and the length at the front speak of, whether or not its bytes are there.
+pub(crate) fn claimed_len(bytes: &[u8]) -> Result<usize, DecodeError> {
+    let torn = DecodeError::Torn {
+        needed: OVERHEAD,
+        available: bytes.len(),
+    };
+    let (&found, rest) = bytes.split_first().ok_or(torn)?;
+    if found != VERSION {
+        return Err(DecodeError::Version { found });
+    }
+    let payload_len = u32::from_le_bytes(*rest.first_chunk().ok_or(torn)?);
+    // A length that does not even fit `usize` is above the limit, too.
+    match usize::try_from(payload_len) {
+        Ok(len) if len <= PAYLOAD_MAX => Ok(OVERHEAD + len),
+        _ => Err(DecodeError::TooLong { payload_len }),
+    }
+}
+
+pub(crate) enum PayloadError {
     UnknownEvent(u32),
     Malformed(Malformed),
 }
@@ -271,10 +281,15 @@ impl From<postcard::Error> for PayloadError {
     }
 }
 
-fn decode_payload(payload: &[u8]) -> Result<Record<'_>, PayloadError> {
+/// The number of the payload's event where this version of the crate does not know it.
+pub(crate) fn unknown_event(payload: &[u8]) -> Option<u32> {
     // Every record begins with its time and the number of its event, whatever follows.
-    let ((_, kind), _) = postcard::take_from_bytes::<(u64, u32)>(payload)?;
-    if kind >= KINDS {
+    let ((_, kind), _) = postcard::take_from_bytes::<(u64, u32)>(payload).ok()?;
+    (kind >= KINDS).then_some(kind)
+}
+
+pub(crate) fn decode_payload(payload: &[u8]) -> Result<Record<'_>, PayloadError> {
+    if let Some(kind) = unknown_event(payload) {
         return Err(PayloadError::UnknownEvent(kind));
     }
     let (record, rest) = postcard::take_from_bytes::<Record<'_>>(payload)?;

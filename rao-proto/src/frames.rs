@@ -10,6 +10,9 @@ use crate::frame::{DecodeError, decode};
 /// Yields every record up to the first frame whose length cannot be trusted (torn, corrupt, another version); that one is yielded as an
 /// error with its offset, and then the iterator is at its end. A sound frame with a malformed payload is an error, too, but reading goes on
 /// behind it. Sound frames with unknown events are passed over and counted.
+///
+/// For a trace that is all there and should be whole. For bytes that arrive in pieces, or may hold garbage that is to be passed over, there
+/// is [`Reassembler`](crate::Reassembler).
 #[derive(Clone, Debug)]
 pub struct Frames<'a> {
     rest: &'a [u8],

@@ -7,7 +7,7 @@ use crate::event::Record;
 /// # For implementers
 /// `record` returns nothing, on purpose: a run does not stop, branch or score differently because a disk is full, and a driver that has no
 /// I/O has nobody to hand an I/O error to. A sink that can fail keeps its first error, ignores what follows, and gives the error to its
-/// owner when asked:
+/// owner when asked. [`Recorder`](crate::Recorder) is one for whatever takes bytes; this is one for a buffer:
 ///
 /// ```
 /// use rao_proto::{EncodeError, EventSink, Record, encode};

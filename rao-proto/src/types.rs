@@ -50,8 +50,8 @@ impl Success {
     ///
     /// # Errors
     /// [`SuccessError`] outside 0..=1 and for NaN.
-    pub fn new(value: f32) -> Result<Self, SuccessError> {
-        if (0.0..=1.0).contains(&value) {
+    pub const fn new(value: f32) -> Result<Self, SuccessError> {
+        if value >= 0.0 && value <= 1.0 {
             Ok(Self(value))
         } else {
             Err(SuccessError(value))

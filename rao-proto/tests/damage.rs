@@ -2,22 +2,22 @@
 
 mod common;
 
-use common::{crc32, encoded, encoded_all, examples, frame};
+use common::{encoded, encoded_all, frame};
+use rao_proto::testing::RECORDS;
 use rao_proto::*;
 
 #[test]
-fn checksum_is_the_one_of_the_specification() {
-    assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
-    for record in examples() {
-        let bytes = encoded(&record);
+fn frames_carry_the_checksum_of_the_specification() {
+    for record in RECORDS {
+        let bytes = encoded(record);
         assert_eq!(frame(&bytes[5..bytes.len() - 4]), bytes);
     }
 }
 
 #[test]
 fn a_corrupt_byte_at_any_position_is_detected() {
-    for record in examples() {
-        let sound = encoded(&record);
+    for record in RECORDS {
+        let sound = encoded(record);
         for position in 0..sound.len() {
             for flip in 1..=u8::MAX {
                 let mut bytes = sound.clone();
@@ -39,17 +39,16 @@ fn a_corrupt_byte_at_any_position_is_detected() {
 
 #[test]
 fn truncation_at_any_length_keeps_every_whole_frame() {
-    let records = examples();
-    let bytes = encoded_all(&records);
+    let bytes = encoded_all(RECORDS);
     let mut starts = vec![0];
-    starts.extend(records.iter().scan(0, |end, record| {
+    starts.extend(RECORDS.iter().scan(0, |end, record| {
         *end += encoded(record).len();
         Some(*end)
     }));
     for len in 0..=bytes.len() {
         let whole = starts.iter().filter(|start| **start <= len).count() - 1;
         let mut frames = Frames::new(&bytes[..len]);
-        for record in &records[..whole] {
+        for record in &RECORDS[..whole] {
             assert_eq!(frames.next(), Some(Ok(*record)));
         }
         let offset = starts[whole];
@@ -70,15 +69,14 @@ fn truncation_at_any_length_keeps_every_whole_frame() {
 
 #[test]
 fn unknown_events_are_skipped_and_counted() {
-    let records = examples();
-    let mut bytes = encoded(&records[0]);
+    let mut bytes = encoded(&RECORDS[0]);
     bytes.extend(frame(&[0, 9]));
     bytes.extend(frame(b"\x01\xff\xff\xff\xff\x0fwhatever a newer version says"));
-    bytes.extend(encoded(&records[1]));
+    bytes.extend(encoded(&RECORDS[1]));
     let mut frames = Frames::new(&bytes);
-    assert_eq!(frames.next(), Some(Ok(records[0])));
+    assert_eq!(frames.next(), Some(Ok(RECORDS[0])));
     assert_eq!(frames.skipped(), 0);
-    assert_eq!(frames.next(), Some(Ok(records[1])));
+    assert_eq!(frames.next(), Some(Ok(RECORDS[1])));
     assert_eq!(frames.next(), None);
     assert_eq!((frames.skipped(), frames.offset()), (2, bytes.len()));
     assert_eq!(
@@ -89,12 +87,11 @@ fn unknown_events_are_skipped_and_counted() {
 
 #[test]
 fn a_malformed_payload_loses_only_its_own_frame() {
-    let records = examples();
-    let first = encoded(&records[0]);
+    let first = encoded(&RECORDS[0]);
     let bad = frame(&[0, 7, 0]);
-    let bytes = [&first[..], &bad, &encoded(&records[1])].concat();
+    let bytes = [&first[..], &bad, &encoded(&RECORDS[1])].concat();
     let mut frames = Frames::new(&bytes);
-    assert_eq!(frames.next(), Some(Ok(records[0])));
+    assert_eq!(frames.next(), Some(Ok(RECORDS[0])));
     let kind = DecodeError::Malformed {
         reason: Malformed::Short,
         frame_len: bad.len(),
@@ -106,7 +103,7 @@ fn a_malformed_payload_loses_only_its_own_frame() {
             kind
         }))
     );
-    assert_eq!(frames.next(), Some(Ok(records[1])));
+    assert_eq!(frames.next(), Some(Ok(RECORDS[1])));
     assert_eq!(frames.next(), None);
 }
 
@@ -173,7 +170,7 @@ fn payloads_that_no_writer_makes() {
 
 #[test]
 fn other_versions_are_named() {
-    let mut bytes = encoded(&examples()[0]);
+    let mut bytes = encoded(&RECORDS[0]);
     bytes[0] = 2;
     let error = Frames::new(&bytes).next().unwrap().unwrap_err();
     assert_eq!(
@@ -207,10 +204,10 @@ fn the_limit_is_the_same_for_writers_and_readers() {
 
 #[test]
 fn encoding_refuses_what_does_not_fit() {
-    for record in examples() {
-        let needed = encoded_len(&record).unwrap();
+    for record in RECORDS {
+        let needed = encoded_len(record).unwrap();
         for available in 0..needed {
-            let refused = encode(&record, &mut vec![0; available]);
+            let refused = encode(record, &mut vec![0; available]);
             assert_eq!(refused, Err(EncodeError::BufferTooSmall { needed, available }));
         }
     }

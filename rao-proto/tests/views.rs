@@ -2,12 +2,13 @@
 
 mod common;
 
-use common::{encoded, examples, logprobs};
+use common::{encoded, logprobs};
+use rao_proto::testing::RECORDS;
 use rao_proto::*;
 
 #[test]
 fn views_are_equal_by_value() {
-    let record = examples()[4];
+    let record = RECORDS[4];
     let bytes = encoded(&record);
     let decoded = decode(&bytes).unwrap().0;
     assert_eq!(decoded, record);
@@ -30,7 +31,7 @@ fn views_are_equal_by_value() {
 
 #[test]
 fn decoded_views_borrow_from_the_frame() {
-    let bytes = encoded(&examples()[1]);
+    let bytes = encoded(&RECORDS[1]);
     let Event::Spawn { task, .. } = decode(&bytes).unwrap().0.event else {
         panic!("a spawn")
     };
@@ -47,7 +48,7 @@ fn sinks_forward_and_drop() {
         }
     }
     fn drive(mut sink: impl EventSink) {
-        examples().iter().for_each(|record| sink.record(record));
+        RECORDS.iter().for_each(|record| sink.record(record));
     }
     let mut count = Count::default();
     drive(&mut count);

@@ -41,36 +41,31 @@ impl<'a> Logprobs<'a> {
     ///
     /// # Errors
     /// [`LogprobError`] names the first that fails.
-    pub fn new(logprobs: &'a [f32]) -> Result<Self, LogprobError> {
-        Self(LogprobsRepr::Slice(logprobs)).checked()
+    pub const fn new(logprobs: &'a [f32]) -> Result<Self, LogprobError> {
+        // All of them without a branch first, which takes several at a time; which one it was only matters where one fails.
+        let (mut index, mut sound) = (0, true);
+        while index < logprobs.len() {
+            sound &= is_logprob(logprobs[index]);
+            index += 1;
+        }
+        if sound {
+            return Ok(Self(LogprobsRepr::Slice(logprobs)));
+        }
+        index = 0;
+        while is_logprob(logprobs[index]) {
+            index += 1;
+        }
+        let value = logprobs[index];
+        Err(LogprobError { index, value })
     }
 
     /// `None` unless `bytes` are whole little-endian numbers that [`Logprobs::new`] would take.
     fn from_le_bytes(bytes: &'a [u8]) -> Option<Self> {
         let (numbers, rest) = bytes.as_chunks();
-        if rest.is_empty() {
-            Self(LogprobsRepr::LittleEndian(numbers)).checked().ok()
-        } else {
-            None
-        }
-    }
-
-    fn checked(self) -> Result<Self, LogprobError> {
-        // All of them without a branch first, which takes several at a time; which one it was only matters where one fails. NaN is not
-        // within any range.
-        let sound = |value: f32| (f32::MIN..=0.0).contains(&value);
-        let all = match self.0 {
-            LogprobsRepr::Slice(logprobs) => logprobs.iter().fold(true, |all, &value| all & sound(value)),
-            LogprobsRepr::LittleEndian(numbers) => {
-                let values = numbers.iter().map(|&number| f32::from_le_bytes(number));
-                values.fold(true, |all, value| all & sound(value))
-            }
-        };
-        if all {
-            return Ok(self);
-        }
-        let bad = self.iter().enumerate().find(|(_, value)| !sound(*value));
-        bad.map_or(Ok(self), |(index, value)| Err(LogprobError { index, value }))
+        let sound = numbers
+            .iter()
+            .fold(true, |sound, number| sound & is_logprob(f32::from_le_bytes(*number)));
+        (sound && rest.is_empty()).then_some(Self(LogprobsRepr::LittleEndian(numbers)))
     }
 
     /// Writes the byte count and the numbers to the front of `out` and returns how many bytes that are; `None` where they do not fit.
@@ -107,6 +102,11 @@ impl<'a> Logprobs<'a> {
     pub const fn iter(&self) -> LogprobsIter<'a> {
         LogprobsIter(self.0)
     }
+}
+
+/// Finite and at most 0.
+const fn is_logprob(value: f32) -> bool {
+    value.is_finite() && value <= 0.0
 }
 
 /// Iterator over [`Logprobs`].

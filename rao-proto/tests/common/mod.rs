@@ -1,75 +1,9 @@
-//! What the test files share: one example per event, frames with any payload, and arbitrary records.
+//! What the test files share: frames with any payload, what a reassembler gives, and arbitrary records.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 use proptest::prelude::*;
+use rao_proto::testing::crc32;
 use rao_proto::*;
-
-/// One of each event, in wire order.
-pub fn examples() -> Vec<Record<'static>> {
-    let limits = Limits {
-        depth_max: 2,
-        nodes_max: 64,
-        children_max: 8,
-        steps_max: 300,
-        tokens_max: 1 << 20,
-        action_max: 256,
-        context_max: 4096,
-        concurrent_max: 4,
-        deadline_us: Some(30_000_000),
-    };
-    let events = [
-        Event::RunOpened {
-            task: "sort 3 1 2",
-            seed: 0xDEAD_BEEF,
-            limits,
-            weights: WeightsVersion(0),
-        },
-        Event::Spawn {
-            node: NodeId(1),
-            parent: Some(NodeId::ROOT),
-            depth: Depth(1),
-            task: "sort 3 1",
-            budget: limits.budget().of_child(),
-        },
-        Event::Refuse {
-            parent: NodeId(1),
-            index: 1,
-            limit: Limit::Children,
-        },
-        Event::Observe {
-            node: NodeId(1),
-            tokens: Tokens::new(&[Token(5), Token(300), Token(151_644)]),
-        },
-        Event::Act {
-            node: NodeId(1),
-            tokens: Tokens::new(&[Token(127), Token(128)]),
-            logprobs: logprobs(&[-0.5, -0.0]),
-            weights: WeightsVersion(7),
-        },
-        Event::Return {
-            node: NodeId(1),
-            status: NodeStatus::Finished,
-            value: b"1 3",
-        },
-        Event::Cancel {
-            node: NodeId(2),
-            reason: CancelReason::ParentEnded,
-        },
-        Event::Score {
-            node: NodeId(1),
-            success: Success::new(0.75).unwrap(),
-        },
-        Event::RunClosed { nodes: 3, tokens: 2 },
-    ];
-    events
-        .iter()
-        .zip(0..)
-        .map(|(&event, index)| Record {
-            at_us: 100 * index,
-            event,
-        })
-        .collect()
-}
 
 pub fn logprobs(values: &[f32]) -> Logprobs<'_> {
     Logprobs::new(values).unwrap()
@@ -95,13 +29,39 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// CRC-32 bit by bit, as SPEC.md says it: independent of the table-driven one under test.
-pub fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg())
-        })
-    })
+/// What a [`Reassembler`] gave, a record as the bytes that it encodes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    Record(Vec<u8>),
+    Error(StreamError),
+}
+
+/// Everything that comes out when the pieces go in one by one.
+pub fn items<'a, const N: usize>(pieces: impl IntoIterator<Item = &'a [u8]>, finish: bool) -> Vec<Item> {
+    let mut reassembler = Reassembler::<N>::new();
+    let mut items = Vec::new();
+    for mut rest in pieces {
+        while !rest.is_empty() {
+            let taken = reassembler.push(rest);
+            assert!(taken > 0, "there is room when nothing is to be had");
+            rest = &rest[taken..];
+            drain(&mut reassembler, &mut items);
+        }
+    }
+    if finish {
+        reassembler.finish();
+        drain(&mut reassembler, &mut items);
+    }
+    items
+}
+
+fn drain<const N: usize>(reassembler: &mut Reassembler<N>, items: &mut Vec<Item>) {
+    while let Some(next) = reassembler.next_record() {
+        items.push(match next {
+            Ok(record) => Item::Record(encoded(&record)),
+            Err(error) => Item::Error(error),
+        });
+    }
 }
 
 /// Owns what an arbitrary record borrows.
