@@ -1,4 +1,4 @@
-//! One function per fuzz target: whatever the bytes, it must not panic. libFuzzer calls them (`fuzz_targets/`), and so does `hunt`, which
+//! One function per fuzz target: whatever the bytes, it must not panic. libFuzzer calls them (`fuzz_targets/`), and so does `examples/hunt.rs`, which
 //! needs no special toolchain. Each returns how many frames it has decoded, or calls it has made, so that a run can say what it did.
 
 mod decode;

@@ -1,7 +1,7 @@
 //! Writes the seed corpus: the canonical records of the protocol and a small run, as the targets take them.
 //!
 //! ```text
-//! cargo run --no-default-features --bin seeds
+//! cargo run --no-default-features --example seeds
 //! ```
 
 use rao_fuzz::frame;

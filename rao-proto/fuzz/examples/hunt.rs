@@ -2,7 +2,7 @@
 //! failure is repeated by naming both.
 //!
 //! ```text
-//! cargo run --release --no-default-features --bin hunt -- [TARGET ...] [--seconds N] [--inputs N] [--work N] [--seed S] [--from I]
+//! cargo run --release --no-default-features --example hunt -- [TARGET ...] [--seconds N] [--inputs N] [--work N] [--seed S] [--from I]
 //! ```
 //!
 //! Without a target, all of them. Ends after `--seconds` (10 if nothing is said), `--inputs`, or `--work` (frames decoded, calls made),
