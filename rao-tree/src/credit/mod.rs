@@ -53,7 +53,7 @@
 //! | the root does not count | its tree is out of the baseline; the nodes below train against the other trees' roots | [`LostRoot::DropTree`] trains nothing of the tree |
 //! | the same, with [`Rule::Sparse`] or [`Rule::RootBroadcast`] | nothing of the tree is trained: there is nothing to pay with | - |
 //! | one root of the group counts | it is compared with itself: its advantage is 0, that of the nodes below R - R(root) | [`LoneRoot::Zero`] skips the group |
-//! | no root of the group counts | the group is skipped | - |
+//! | no root of the group counts | the group is skipped, whatever the baseline | [`Rule::Pooled`], [`Rule::TreeGrpo`] and [`Rule::TreeRl`] need no root |
 //! | nothing in the group has an advantage | the group is skipped: it weighs nothing and is in no depth count | - |
 //! | a group of one tree | an error with [`Baseline::LeaveOneOut`] | [`Baseline::Mean`], [`Baseline::None`] |
 //! | a node that counts but never acted | counts as a node; no tokens, so no gradient | - |

@@ -1,6 +1,7 @@
 //! Credit of random forests against a second implementation: in f64, from the definitions, one node at a time, without regard to speed.
 
 use crate::forest::*;
+use crate::random::Random;
 use rao_tree::credit::{
     Baseline, DepthMass, DepthScope, DepthWeights, Estimator, LoneRoot, LostRoot, Member, Rule, Running,
 };
@@ -50,26 +51,6 @@ fn ten_thousand_random_forests() {
     );
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let bits = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^ (bits >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.bits() % end as u64) as usize
-    }
-
-    fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-}
-
 fn estimator(random: &mut Random) -> Estimator {
     use Rule::{Pooled, Rao, RootBroadcast, Sparse, TreeGrpo, TreeRl};
     Estimator {
@@ -103,7 +84,7 @@ fn tree(random: &mut Random, uniform: bool) -> Tree {
     let nodes = if uniform { 1 } else { 1 + random.below(16) };
     let mut tree: Tree = Vec::new();
     for index in 0..nodes {
-        let parent = (index > 0).then(|| random.below(index));
+        let parent = (index > 0).then(|| random.below(index) as usize);
         let status = match random.below(12) {
             _ if uniform => Some(NodeStatus::Finished),
             0 => Some(NodeStatus::Failed),

@@ -1,5 +1,7 @@
 //! Random callers: answers in any order, of any kind, some of them wrong, some too late.
 
+use crate::budgets::assert_within_budgets;
+use crate::random::Random;
 use crate::support::*;
 use proptest::prelude::*;
 use rao_tree::{Budget, DriverError, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Success, Want};
@@ -34,6 +36,11 @@ struct Caller {
     /// Nodes that have delegated and have not been resumed.
     waiting: Vec<NodeId>,
     spent: u64,
+    /// Microseconds, by a clock that the tape moves on.
+    now: u64,
+    /// How many nodes were spawned with less than everything, and how many were timed out alone.
+    narrowed: u32,
+    late: u32,
 }
 
 impl Caller {
@@ -46,10 +53,14 @@ impl Caller {
             hands: Vec::new(),
             waiting: Vec::new(),
             spent: 0,
+            now: 0,
+            narrowed: 0,
+            late: 0,
         };
         for _ in 0..1_000_000 {
             if caller.run.driver.is_closed() {
                 caller.run.assert_closed();
+                assert_within_budgets(&caller.run.log);
                 return caller;
             }
             caller.step();
@@ -72,7 +83,10 @@ impl Caller {
     }
 
     fn poll(&mut self) {
-        match self.run.poll() {
+        self.now += self.tape.below(3) as u64;
+        let want = self.run.driver.poll(self.now, &mut self.run.log).unwrap();
+        match want {
+            None if self.run.driver.is_closed() => self.too_late(),
             None => {
                 assert!(!self.hands.is_empty(), "nothing is wanted and nothing is under way");
                 self.answer(0);
@@ -85,11 +99,8 @@ impl Caller {
                         return;
                     }
                 }
-                let node = self
-                    .run
-                    .driver
-                    .handle_spawn(parent, "", Budget::UNLIMITED, 0, &mut self.run.log)
-                    .unwrap();
+                let wish = self.wish();
+                let node = self.spawn(parent, wish);
                 assert_eq!(parent.is_none(), node == NodeId::ROOT);
                 let launched = self
                     .run
@@ -113,9 +124,58 @@ impl Caller {
             }
             Some(Want::Retire { node }) => {
                 let status = self.run.status(node.0);
-                assert!(matches!(status, Some(NodeStatus::Truncated(_))), "{status:?}");
+                match status {
+                    Some(NodeStatus::TimedOut) => {
+                        self.waiting.retain(|&waiting| waiting != node);
+                        self.late += 1;
+                    }
+                    status => assert!(matches!(status, Some(NodeStatus::Truncated(_))), "{status:?}"),
+                }
             }
         }
+    }
+
+    /// What a parent lets a child use: everything, more often than not.
+    fn wish(&mut self) -> Budget {
+        let mut wish = Budget::UNLIMITED;
+        if self.tape.below(3) == 2 {
+            let some = |tape: &mut Tape, below| tape.below(below) as u32;
+            match self.tape.below(6) {
+                0 => wish.depth = some(&mut self.tape, 3) as u8,
+                1 => wish.nodes = some(&mut self.tape, 6),
+                2 => wish.children = some(&mut self.tape, 4) as u16,
+                3 => wish.steps = some(&mut self.tape, 4) as u16,
+                4 => wish.tokens = some(&mut self.tape, 60).into(),
+                _ => wish.deadline_us = Some(self.now + u64::from(some(&mut self.tape, 40))),
+            }
+        }
+        wish
+    }
+
+    /// Spawns, and asserts that the child has no more than its parent had left.
+    fn spawn(&mut self, parent: Option<NodeId>, wish: Budget) -> NodeId {
+        let above = parent.map(|parent| {
+            let given = self.run.driver.tree().node(parent).unwrap().budget;
+            let left = self.run.driver.left(parent).unwrap();
+            // Of its own actions and children a node has used some: these are caps that its child has for itself.
+            let caps = Budget {
+                children: given.children,
+                steps: given.steps,
+                ..left
+            };
+            caps.of_child()
+        });
+        let log = &mut self.run.log;
+        let node = self.run.driver.handle_spawn(parent, "", wish, self.now, log).unwrap();
+        let given = self.run.driver.tree().node(node).unwrap().budget;
+        assert!(
+            given.within(above.unwrap_or(self.limits.budget())),
+            "{given:?} of {above:?}"
+        );
+        assert!(given.within(wish));
+        assert_eq!(self.run.driver.left(node), Some(given), "nothing is used yet");
+        self.narrowed += u32::from(wish != Budget::UNLIMITED);
+        node
     }
 
     /// Every launch of the delegation is over: the head as nodes in order, the tail refused.
@@ -233,8 +293,12 @@ impl Caller {
             0 => driver.handle_deadline(1, &mut self.run.log).unwrap(),
             _ => driver.handle_cancel(1, &mut self.run.log).unwrap(),
         }
+        self.too_late();
+    }
+
+    /// The run was closed from outside: what was under way comes too late.
+    fn too_late(&mut self) {
         self.waiting.clear();
-        // What was under way comes too late.
         for (node, _) in std::mem::take(&mut self.hands) {
             self.run.outcome(node.0, DONE, 0).unwrap_err();
         }
@@ -255,7 +319,7 @@ impl Caller {
         assert!(u128::from(self.spent) + u128::from(rooms.sum::<u64>()) <= u128::from(limits.tokens_max));
         for node in nodes {
             assert!(node.depth.0 <= limits.depth_max);
-            assert!(node.children <= limits.children_max && node.steps <= limits.steps_max);
+            assert!(node.children <= node.budget.children && node.steps <= node.budget.steps);
         }
     }
 }
@@ -265,8 +329,10 @@ fn limits() -> impl Strategy<Value = Limits> {
     fn cap(tight: u32) -> impl Strategy<Value = u32> {
         prop_oneof![1 => Just(0), 70 => 1..=tight, 9 => Just(u32::MAX)]
     }
-    (cap(5), cap(60), cap(20), cap(12), cap(400), cap(20), cap(200), cap(6)).prop_map(
-        |(depth, nodes, children, steps, tokens, action, context, concurrent)| Limits {
+    let deadline = prop::option::weighted(0.1, 0..2_000_u64);
+    let counts = (cap(5), cap(60), cap(20), cap(12), cap(400), cap(20), cap(200), cap(6));
+    (counts, deadline).prop_map(
+        |((depth, nodes, children, steps, tokens, action, context, concurrent), deadline_us)| Limits {
             depth_max: u8::try_from(depth).unwrap_or(u8::MAX),
             nodes_max: nodes,
             children_max: u16::try_from(children).unwrap_or(u16::MAX),
@@ -275,7 +341,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             action_max: action,
             context_max: context,
             concurrent_max: concurrent,
-            deadline_us: None,
+            deadline_us,
         },
     )
 }
@@ -293,5 +359,52 @@ proptest! {
     fn the_same_caller_gets_the_same_bytes(limits in limits(), choices in prop::collection::vec(any::<u16>(), 0..1000)) {
         let (once, again) = (Caller::drive(limits, choices.clone()), Caller::drive(limits, choices));
         prop_assert_eq!(once.run.log.0, again.run.log.0);
+    }
+}
+
+/// The same caller over a hundred thousand trees, without shrinking: most of them small, every way of ending among them.
+#[test]
+fn a_hundred_thousand_random_trees() {
+    let mut seen = [0_u64; 6];
+    for seed in 0..100_000_u64 {
+        let mut random = Random(seed);
+        let choices = (0..random.below(500)).map(|_| random.bits() as u16).collect();
+        let caller = Caller::drive(random_limits(&mut random), choices);
+        let nodes = caller.run.driver.tree().nodes();
+        let ended =
+            |wanted: fn(NodeStatus) -> bool| nodes.iter().filter(|node| node.status.is_some_and(wanted)).count() as u64;
+        let counts = [
+            nodes.len() as u64,
+            ended(|status| status == NodeStatus::Invalid),
+            ended(|status| status == NodeStatus::TimedOut),
+            ended(|status| status == NodeStatus::Cancelled),
+            caller.narrowed.into(),
+            caller.late.into(),
+        ];
+        for (seen, count) in seen.iter_mut().zip(counts) {
+            *seen += count;
+        }
+    }
+    let [nodes, ..] = seen;
+    assert!(nodes > 400_000, "{nodes} nodes");
+    assert!(seen.iter().all(|&count| count > 1_000), "{seen:?}");
+}
+
+fn random_limits(random: &mut Random) -> Limits {
+    let mut cap = |tight: u64| match random.below(40) {
+        0 => 0,
+        1..5 => u32::MAX,
+        _ => 1 + random.below(tight) as u32,
+    };
+    Limits {
+        depth_max: u8::try_from(cap(5)).unwrap_or(u8::MAX),
+        nodes_max: cap(40),
+        children_max: u16::try_from(cap(8)).unwrap_or(u16::MAX),
+        steps_max: u16::try_from(cap(10)).unwrap_or(u16::MAX),
+        tokens_max: cap(300).into(),
+        action_max: cap(20),
+        context_max: cap(200),
+        concurrent_max: cap(6),
+        deadline_us: (random.below(10) == 0).then(|| random.below(200)),
     }
 }

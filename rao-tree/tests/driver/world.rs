@@ -1,6 +1,7 @@
 //! A virtual world: the sum of a range, split in two as long as that is allowed and added up by hand where it is not. Nobody sleeps; the
 //! clock counts calls of the policy.
 
+use crate::random::mix;
 use crate::support::{Log, VecArena};
 use rao_tree::{
     Action, Answer, Budget, Completion, Constraint, Driver, Environment, Launch, Limits, Node, NodeId, NodeStatus,
@@ -387,12 +388,4 @@ fn answer<'a>(tree: &Tree<VecArena>, launch: &Launch, seat: Option<&'a Seat>) ->
         (Launch::Refused(limit), _) => Answer::Refused(*limit),
         (launch, None) => panic!("{launch:?} has no seat"),
     }
-}
-
-/// SplitMix64's output function.
-fn mix(mut bits: u64) -> u64 {
-    bits = bits.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^ (bits >> 31)
 }
