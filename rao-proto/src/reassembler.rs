@@ -10,7 +10,8 @@ use crate::frame::{
     unknown_event,
 };
 
-/// Reads frames from bytes that arrive in pieces: a serial line, a socket, a file read block by block. Holds `N` bytes, no more.
+/// Reads frames from bytes that arrive in pieces: a serial line, a socket, a file read block by block. Holds `N` bytes, no more, in itself:
+/// a large one belongs in a `static` or a `Box`.
 ///
 /// Take bytes in with [`push`](Self::push), then take records out with [`next_record`](Self::next_record) until it has none; say
 /// [`finish`](Self::finish) when no more bytes will come. On sound input the records are those of [`Frames`](crate::Frames); on any input,
@@ -36,7 +37,7 @@ use crate::frame::{
 ///                     assert_eq!(record, closed);
 ///                     records += 1;
 ///                 }
-///                 Err(error) => assert_eq!((error.offset, error.passed), (len as u64, 3)),
+///                 Err(error) => assert_eq!((error.offset, error.len), (len as u64, 3)),
 ///             }
 ///         }
 ///     }
@@ -69,7 +70,7 @@ use crate::frame::{
 /// Every byte is copied in once. A record borrows from the buffer, so its frame must lie in one piece: where a piece does not fit behind what
 /// is held, what is held is moved to the front, at most once for each frame when records are taken out before bytes are pushed. A sound byte
 /// is checksummed once. A byte of garbage that looks like the start of a frame costs the checksum of what it claims, at most `N` bytes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Reassembler<const N: usize> {
     buffer: Vec<u8, N>,
     /// Where what is not yet judged begins in `buffer`.
@@ -79,17 +80,17 @@ pub struct Reassembler<const N: usize> {
     gap: Option<Gap>,
     finished: bool,
     skipped: u64,
-    passed: u64,
+    passed_over: u64,
 }
 
 /// A stretch of a stream that gave no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("at byte {offset}: {kind}; {passed} bytes passed over")]
+#[error("at byte {offset}: {kind}; {len} bytes passed over")]
 pub struct StreamError {
     /// Where it begins, in bytes from the start of the stream.
     pub offset: u64,
     /// Its length in bytes.
-    pub passed: u64,
+    pub len: u64,
     /// What is wrong where it begins.
     #[source]
     pub kind: StreamErrorKind,
@@ -150,7 +151,7 @@ impl<const N: usize> Reassembler<N> {
             gap: None,
             finished: false,
             skipped: 0,
-            passed: 0,
+            passed_over: 0,
         }
     }
 
@@ -198,8 +199,8 @@ impl<const N: usize> Reassembler<N> {
 
     /// Bytes passed over so far that gave no record, those of a stretch under way included. Those of unknown events do not count.
     #[must_use]
-    pub const fn passed(&self) -> u64 {
-        self.passed
+    pub const fn passed_over(&self) -> u64 {
+        self.passed_over
     }
 
     /// Lets `read` write behind what is held; returns what it returns, which is how many bytes it wrote.
@@ -249,7 +250,7 @@ impl<const N: usize> Reassembler<N> {
                     let next = rest[1..].iter().position(|byte| *byte == VERSION);
                     let passed = next.map_or(rest.len(), |next| 1 + next) as u64;
                     let passed = gap.claimed_end.map_or(passed, |end| passed.min(end - offset));
-                    self.passed += passed;
+                    self.passed_over += passed;
                     // At most the length of `rest`, so the cast keeps every bit.
                     self.advance(passed as usize);
                 }
@@ -269,10 +270,10 @@ impl<const N: usize> Reassembler<N> {
             Err(PayloadError::UnknownEvent(kind)) => DecodeError::UnknownEvent { kind, frame_len },
             Err(PayloadError::Malformed(reason)) => DecodeError::Malformed { reason, frame_len },
         };
-        self.passed += frame_len as u64;
+        self.passed_over += frame_len as u64;
         Err(StreamError {
             offset: self.offset - frame_len as u64,
-            passed: frame_len as u64,
+            len: frame_len as u64,
             kind: kind.into(),
         })
     }
@@ -281,7 +282,7 @@ impl<const N: usize> Reassembler<N> {
         self.gap.take().map(|gap| {
             Found::Error(StreamError {
                 offset: gap.offset,
-                passed: self.offset - gap.offset,
+                len: self.offset - gap.offset,
                 kind: gap.kind,
             })
         })
@@ -302,6 +303,12 @@ impl<const N: usize> Reassembler<N> {
     }
 }
 
+impl<const N: usize> Default for Reassembler<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Whether a sound frame of up to `capacity` bytes begins at the front of `rest`, which `finished` says will not be continued.
 fn judge(rest: &[u8], capacity: usize, finished: bool) -> Verdict {
     let claim = claimed_len(rest).ok();
@@ -311,8 +318,6 @@ fn judge(rest: &[u8], capacity: usize, finished: bool) -> Verdict {
             Verdict::Bad(StreamErrorKind::Capacity { needed, capacity }, claim)
         }
         (Err(DecodeError::Torn { .. }), _) if !finished => Verdict::Open,
-        // A claim beyond the end of the stream ends nothing.
-        (Err(kind @ DecodeError::Torn { .. }), _) => Verdict::Bad(kind.into(), None),
         (Err(kind), claim) => Verdict::Bad(kind.into(), claim),
     }
 }

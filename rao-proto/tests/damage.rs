@@ -3,7 +3,7 @@
 mod common;
 
 use common::{encoded, encoded_all, frame};
-use rao_proto::testing::RECORDS;
+use rao_proto::testing::{HexDump, RECORDS};
 use rao_proto::*;
 
 #[test]
@@ -117,6 +117,17 @@ fn payloads_that_no_writer_makes() {
         ("no event", &[0], Short),
         ("time above 64 bits", &[0xFF; 12], Integer),
         ("node above 32 bits", &[0, 6, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0], Integer),
+        (
+            "children above 16 bits",
+            &[0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0x07, 0],
+            Integer,
+        ),
+        (
+            "steps above 16 bits",
+            &[0, 1, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x80, 0x04, 0],
+            Integer,
+        ),
+        ("event above 32 bits", &[0, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0], Integer),
         ("text longer than the payload", &[0, 1, 1, 0, 0, 200, 1, b'a'], Short),
         ("text not UTF-8", &[0, 1, 1, 0, 0, 1, 0xFF], Utf8),
         ("option tag 2", &[0, 1, 1, 2, 0, 0], Value),
@@ -165,6 +176,16 @@ fn payloads_that_no_writer_makes() {
             }),
             "{what}"
         );
+        // The second reader of the format says the same.
+        let dump = HexDump(&bytes).to_string();
+        let mut wrong = dump.lines().filter_map(|line| line.split_once("  ! "));
+        assert!(
+            wrong
+                .next()
+                .is_some_and(|(_, wrong)| wrong.ends_with(&reason.to_string())),
+            "{what}:\n{dump}"
+        );
+        assert_eq!(wrong.next(), None, "{what}");
     }
 }
 

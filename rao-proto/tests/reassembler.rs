@@ -34,7 +34,7 @@ fn a_trace_byte_by_byte() {
     reassembler.finish();
     assert_eq!(reassembler.next_record(), None);
     assert_eq!(
-        (expected.next(), reassembler.passed(), reassembler.skipped()),
+        (expected.next(), reassembler.passed_over(), reassembler.skipped()),
         (None, 0, 0)
     );
 }
@@ -42,23 +42,26 @@ fn a_trace_byte_by_byte() {
 #[test]
 fn a_torn_tail_is_named_once_no_more_bytes_come() {
     let [one, two] = [0, 1].map(|index| encoded(&RECORDS[index]));
-    for len in 1..two.len() {
+    for cut in 1..two.len() {
         let mut reassembler = Reassembler::<N>::new();
-        reassembler.push(&[&one[..], &two[..len]].concat());
+        reassembler.push(&[&one[..], &two[..cut]].concat());
         assert!(reassembler.next_record().unwrap().is_ok());
         assert_eq!(reassembler.next_record(), None, "it may still come");
         reassembler.finish();
         let error = reassembler.next_record().unwrap().unwrap_err();
-        let needed = if len < 5 { 9 } else { two.len() };
-        let kind = DecodeError::Torn { needed, available: len }.into();
-        let (offset, passed) = (one.len() as u64, len as u64);
-        assert_eq!(error, StreamError { offset, passed, kind });
+        let needed = if cut < 5 { 9 } else { two.len() };
+        let kind = DecodeError::Torn { needed, available: cut }.into();
+        let (offset, len) = (one.len() as u64, cut as u64);
+        assert_eq!(error, StreamError { offset, len, kind });
         assert_eq!(reassembler.next_record(), None);
 
         // The line speaks again: another stretch of the same stream.
-        assert_eq!(reassembler.push(&two), two.len());
+        let (head, tail) = two.split_at(cut);
+        reassembler.push(head);
+        assert_eq!(reassembler.next_record(), None, "it may come again");
+        reassembler.push(tail);
         assert_eq!(reassembler.next_record(), Some(Ok(RECORDS[1])));
-        assert_eq!(reassembler.offset(), (one.len() + len + two.len()) as u64);
+        assert_eq!(reassembler.offset(), (one.len() + cut + two.len()) as u64);
     }
 }
 
@@ -93,7 +96,7 @@ fn a_false_claim_delays_but_hides_nothing() {
                 let Item::Error(error) = &items[0] else {
                     panic!("the claim is reported first: {items:?}")
                 };
-                assert_eq!((error.offset, error.passed), (0, 5));
+                assert_eq!((error.offset, error.len), (0, 5));
             }
             // Without the end of the stream: all but what could still be inside of the claimed frame.
             let waiting = items::<256>([&stream[..]], false);
@@ -122,7 +125,7 @@ fn a_frame_that_does_not_fit_is_named_and_passed_over() {
         let error = |offset: usize| {
             Item::Error(StreamError {
                 offset: offset as u64,
-                passed: long.len() as u64,
+                len: long.len() as u64,
                 kind: StreamErrorKind::Capacity {
                     needed: long.len(),
                     capacity: 64,
@@ -181,14 +184,7 @@ fn what_lies_inside_a_sound_frame_is_not_read_as_frames() {
         let after_noise = [&[0xEE, VERSION][..], &outer].concat();
         let read = items::<N>(after_noise.chunks(piece), true);
         assert!(
-            matches!(
-                read[0],
-                Item::Error(StreamError {
-                    offset: 0,
-                    passed: 2,
-                    ..
-                })
-            ),
+            matches!(read[0], Item::Error(StreamError { offset: 0, len: 2, .. })),
             "{read:?}"
         );
         assert_eq!(read[1..], [Item::Record(outer.clone())]);
@@ -220,7 +216,7 @@ fn every_cause_is_named_where_it_begins() {
     ");
     assert_eq!(reassembler.skipped(), 1);
     assert_eq!(
-        reassembler.passed(),
+        reassembler.passed_over(),
         (version.len() + checksum.len() + malformed.len()) as u64
     );
 }
@@ -247,7 +243,7 @@ proptest! {
         let items = items::<N>(pieces(&stream, &cuts), true);
         let records: Vec<_> = items.iter().filter_map(|item| match item { Item::Record(bytes) => Some(bytes), _ => None }).collect();
         prop_assert!(records.iter().copied().eq(&sound));
-        let passed: u64 = items.iter().map(|item| match item { Item::Error(error) => error.passed, _ => 0 }).sum();
+        let passed: u64 = items.iter().map(|item| match item { Item::Error(error) => error.len, _ => 0 }).sum();
         prop_assert_eq!(passed, owned.iter().map(|(garbage, _)| garbage.len() as u64).sum::<u64>());
     }
 
@@ -295,8 +291,8 @@ fn by_the_rule(stream: &[u8], capacity: usize) -> Vec<Item> {
     while at < stream.len() {
         let begin = at;
         let error = |end: usize, kind: StreamErrorKind| {
-            let (offset, passed) = (begin as u64, (end - begin) as u64);
-            Item::Error(StreamError { offset, passed, kind })
+            let (offset, len) = (begin as u64, (end - begin) as u64);
+            Item::Error(StreamError { offset, len, kind })
         };
         if let Some(len) = sound(at) {
             at += len;
