@@ -68,12 +68,12 @@ fn in_pieces<const N: usize>(stream: &[u8], cuts: &[u8]) -> (Found, Vec<Stretch>
         while let Some(next) = reassembler.next_record() {
             match next {
                 Ok(record) => found.take(&record),
-                Err(error) => stretches.push((error.offset, error.passed, error.kind.to_string())),
+                Err(error) => stretches.push((error.offset, error.len, error.kind.to_string())),
             }
         }
         if rest.is_empty() {
             assert_eq!(reassembler.offset(), stream.len() as u64);
-            (found.skipped, found.passed) = (reassembler.skipped(), reassembler.passed());
+            (found.skipped, found.passed) = (reassembler.skipped(), reassembler.passed_over());
             return (found, stretches);
         }
     }
