@@ -194,29 +194,25 @@ fn split_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
 ///
 /// Every varint is laid out whole and written with the zeros behind it, which the next one covers: no branch depends on its length, which
 /// cannot be foreseen. The last ones, where the zeros would not fit, go byte by byte.
-fn fill_with_varints(tokens: &[Token], out: &mut [u8]) {
-    let mut at = 0;
+fn fill_with_varints(tokens: &[Token], mut out: &mut [u8]) {
     for token in tokens {
         let (varint, len) = varint(token.0);
-        let rest = out.get_mut(at..).unwrap_or_default();
-        match rest.first_chunk_mut() {
+        match out.first_chunk_mut() {
             Some(window) => *window = varint,
-            None => rest.iter_mut().zip(varint).for_each(|(out, byte)| *out = byte),
+            None => out.iter_mut().zip(varint).for_each(|(out, byte)| *out = byte),
         }
-        at += len;
+        out = out.split_at_mut_checked(len).map_or(&mut [], |(_, rest)| rest);
     }
 }
 
 /// The varint of `value`, zeros behind it, and its length.
 fn varint(value: u32) -> ([u8; 8], usize) {
     let value = u64::from(value);
+    // Seven bits to a byte, in halves: 14 bits to two bytes, then 7 to one.
+    let halves = value & 0x3FFF | (value & 0x0FFF_C000) << 2;
+    let groups = halves & 0x007F_007F | (halves & 0x3F80_3F80) << 1 | (value & 0xF000_0000) << 4;
     let above = |max| u64::from(value > max);
     let more = [above(0x7F), above(0x3FFF), above(0x1F_FFFF), above(0x0FFF_FFFF)];
-    let groups = value & 0x7F
-        | (value & 0x3F80) << 1
-        | (value & 0x1F_C000) << 2
-        | (value & 0x0FE0_0000) << 3
-        | (value & 0xF000_0000) << 4;
     let continued = more[0] << 7 | more[1] << 15 | more[2] << 23 | more[3] << 31;
     let len = 1 + more[0] + more[1] + more[2] + more[3];
     ((groups | continued).to_le_bytes(), len as usize)
