@@ -85,6 +85,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod checksum;
 mod event;
 mod frame;
 mod frames;

@@ -42,22 +42,44 @@ impl<'a> Logprobs<'a> {
     /// # Errors
     /// [`LogprobError`] names the first that fails.
     pub const fn new(logprobs: &'a [f32]) -> Result<Self, LogprobError> {
-        let mut index = 0;
+        // All of them without a branch first, which takes several at a time; which one it was only matters where one fails.
+        let (mut index, mut sound) = (0, true);
         while index < logprobs.len() {
-            let value = logprobs[index];
-            if !is_logprob(value) {
-                return Err(LogprobError { index, value });
-            }
+            sound &= is_logprob(logprobs[index]);
             index += 1;
         }
-        Ok(Self(LogprobsRepr::Slice(logprobs)))
+        if sound {
+            return Ok(Self(LogprobsRepr::Slice(logprobs)));
+        }
+        index = 0;
+        while is_logprob(logprobs[index]) {
+            index += 1;
+        }
+        let value = logprobs[index];
+        Err(LogprobError { index, value })
     }
 
     /// `None` unless `bytes` are whole little-endian numbers that [`Logprobs::new`] would take.
     fn from_le_bytes(bytes: &'a [u8]) -> Option<Self> {
         let (numbers, rest) = bytes.as_chunks();
-        let sound = rest.is_empty() && numbers.iter().all(|number| is_logprob(f32::from_le_bytes(*number)));
-        sound.then_some(Self(LogprobsRepr::LittleEndian(numbers)))
+        let sound = numbers
+            .iter()
+            .fold(true, |sound, number| sound & is_logprob(f32::from_le_bytes(*number)));
+        (sound && rest.is_empty()).then_some(Self(LogprobsRepr::LittleEndian(numbers)))
+    }
+
+    /// Writes the byte count and the numbers to the front of `out` and returns how many bytes that are; `None` where they do not fit.
+    pub(crate) fn write(&self, out: &mut [u8]) -> Option<usize> {
+        match self.0 {
+            LogprobsRepr::LittleEndian(numbers) => super::write_bytes(size_of_val(numbers), out, |out| {
+                out.copy_from_slice(numbers.as_flattened());
+            }),
+            LogprobsRepr::Slice(logprobs) => super::write_bytes(size_of_val(logprobs), out, |out| {
+                for (out, logprob) in out.as_chunks_mut().0.iter_mut().zip(logprobs) {
+                    *out = logprob.to_le_bytes();
+                }
+            }),
+        }
     }
 
     /// How many; constant time.

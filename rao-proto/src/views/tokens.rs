@@ -46,6 +46,16 @@ impl<'a> Tokens<'a> {
         Some(Self(TokensRepr::Varints { bytes, len }))
     }
 
+    /// Writes the byte count and the varints to the front of `out` and returns how many bytes that are; `None` where they do not fit.
+    pub(crate) fn write(&self, out: &mut [u8]) -> Option<usize> {
+        match self.0 {
+            TokensRepr::Varints { bytes, .. } => super::write_bytes(bytes.len(), out, |out| out.copy_from_slice(bytes)),
+            TokensRepr::Slice(tokens) => {
+                super::write_bytes(bytes_of(tokens), out, |out| fill_with_varints(tokens, out))
+            }
+        }
+    }
+
     /// How many tokens; constant time.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -144,7 +154,7 @@ impl Serialize for Tokens<'_> {
             TokensRepr::Varints { bytes, .. } => serializer.serialize_bytes(bytes),
             // A tuple has no prefix of its own on the wire, so the byte count and the varints come out as `serialize_bytes` would.
             TokensRepr::Slice(tokens) => {
-                let bytes: usize = tokens.iter().map(|token| varint_len(token.0)).sum();
+                let bytes = bytes_of(tokens);
                 let mut tuple = serializer.serialize_tuple(1 + tokens.len())?;
                 tuple.serialize_element(&(bytes as u64))?;
                 tokens.iter().try_for_each(|token| tuple.serialize_element(token))?;
@@ -180,9 +190,45 @@ fn split_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
     None
 }
 
-/// Bytes of `value` as a varint: 7 bits each, at least one.
+/// Fills `out` with the varints of `tokens`, which take exactly that many bytes.
+///
+/// Every varint is laid out whole and written with the zeros behind it, which the next one covers: no branch depends on its length, which
+/// cannot be foreseen. The last ones, where the zeros would not fit, go byte by byte.
+fn fill_with_varints(tokens: &[Token], mut out: &mut [u8]) {
+    for token in tokens {
+        let (varint, len) = varint(token.0);
+        match out.first_chunk_mut() {
+            Some(window) => *window = varint,
+            None => out.iter_mut().zip(varint).for_each(|(out, byte)| *out = byte),
+        }
+        out = out.split_at_mut_checked(len).map_or(&mut [], |(_, rest)| rest);
+    }
+}
+
+/// The varint of `value`, zeros behind it, and its length.
+fn varint(value: u32) -> ([u8; 8], usize) {
+    let value = u64::from(value);
+    // Seven bits to a byte, in halves: 14 bits to two bytes, then 7 to one.
+    let halves = value & 0x3FFF | (value & 0x0FFF_C000) << 2;
+    let groups = halves & 0x007F_007F | (halves & 0x3F80_3F80) << 1 | (value & 0xF000_0000) << 4;
+    let above = |max| u64::from(value > max);
+    let more = [above(0x7F), above(0x3FFF), above(0x1F_FFFF), above(0x0FFF_FFFF)];
+    let continued = more[0] << 7 | more[1] << 15 | more[2] << 23 | more[3] << 31;
+    let len = 1 + more[0] + more[1] + more[2] + more[3];
+    ((groups | continued).to_le_bytes(), len as usize)
+}
+
+/// Bytes of all varints together.
+fn bytes_of(tokens: &[Token]) -> usize {
+    tokens.iter().fold(0, |bytes, token| bytes + varint_len(token.0))
+}
+
+/// Bytes of `value` as a varint: 7 bits each, at least one. Comparisons rather than leading zeros: those of several tokens go at once.
 const fn varint_len(value: u32) -> usize {
-    (38 - (value | 1).leading_zeros() as usize) / 7
+    1 + (value > 0x7F) as usize
+        + (value > 0x3FFF) as usize
+        + (value > 0x1F_FFFF) as usize
+        + (value > 0x0FFF_FFFF) as usize
 }
 
 /// 32 bits in groups of 7.
