@@ -23,8 +23,8 @@ use crate::event::{Event, KINDS, Record};
 use crate::types::{Budget, CancelReason, Depth, Limit, Limits, NodeId, NodeStatus, Success, Token, WeightsVersion};
 use crate::views::{Logprobs, Tokens};
 
-/// One record of each event, in wire order: the events of a small run, though not a run. Values are chosen so that no two fields of a record
-/// can be exchanged without a change of bytes. The longest frame is below 128 bytes.
+/// One record of each event, in wire order: the events of a small run, though not a run. No two fields of an event
+/// have the same bytes, so that none can be exchanged unnoticed. The longest frame is below 128 bytes.
 ///
 /// A record here never changes; an event that is added to the protocol is added at the end.
 pub const RECORDS: &[Record<'static>] = &[
@@ -34,13 +34,13 @@ pub const RECORDS: &[Record<'static>] = &[
             task: "sort 3 1 2",
             seed: 0xDEAD_BEEF,
             limits: LIMITS,
-            weights: WeightsVersion(0),
+            weights: WeightsVersion(7),
         },
     ),
     record(
         100,
         Event::Spawn {
-            node: NodeId(1),
+            node: NodeId(4),
             parent: Some(NodeId::ROOT),
             depth: Depth(1),
             task: "sort 3 1",
@@ -51,7 +51,7 @@ pub const RECORDS: &[Record<'static>] = &[
         200,
         Event::Refuse {
             parent: NodeId(1),
-            index: 1,
+            index: 3,
             limit: Limit::Children,
         },
     ),
@@ -117,7 +117,7 @@ const fn record(at_us: u64, event: Event<'static>) -> Record<'static> {
 }
 
 const LIMITS: Limits = Limits {
-    depth_max: 2,
+    depth_max: 3,
     nodes_max: 64,
     children_max: 8,
     steps_max: 300,

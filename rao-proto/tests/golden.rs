@@ -12,6 +12,10 @@ use rao_proto::*;
 fn every_event() {
     for (record, kind) in RECORDS.iter().zip(0..) {
         assert_eq!(record.event.kind(), kind, "one record of each event, in wire order");
+        let dump = HexDump(&encoded(record)).to_string();
+        let mut fields: Vec<_> = dump.lines().skip(4).map(|line| line[8..43].trim()).collect();
+        fields.sort_unstable();
+        assert!(fields.windows(2).all(|pair| pair[0] != pair[1]), "{dump}");
     }
     insta::assert_snapshot!(HexDump(&encoded_all(RECORDS)));
 }

@@ -130,7 +130,7 @@ impl<A: Arena> Driver<A> {
         self.live += u32::from(resumes);
         if self.is_late(node, at_us) {
             self.due.pop(&mut self.tree);
-            self.end(node, NodeStatus::TimedOut, None, &[], at_us, sink)?;
+            self.end(node, NodeStatus::TimedOut, None, None, at_us, sink)?;
             return Ok(Some(Want::Retire { node }));
         }
         if resumes {
@@ -143,7 +143,7 @@ impl<A: Arena> Driver<A> {
             Room::Held => Ok(None),
             Room::Exhausted(limit) => {
                 self.due.pop(&mut self.tree);
-                self.end(node, NodeStatus::Truncated(limit), None, &[], at_us, sink)?;
+                self.end(node, NodeStatus::Truncated(limit), None, None, at_us, sink)?;
                 Ok(Some(Want::Retire { node }))
             }
             Room::Granted(room) => {
@@ -222,7 +222,7 @@ impl<A: Arena> Driver<A> {
     ) -> Result<(), DriverError> {
         self.expect(node, &[Stage::Opening], "opening")?;
         if self.observe(node, prompt, at_us, sink)? {
-            return self.end(node, NodeStatus::Truncated(Limit::Context), None, &[], at_us, sink);
+            return self.end(node, NodeStatus::Truncated(Limit::Context), None, None, at_us, sink);
         }
         self.due.push(&mut self.tree, node, Stage::DueSample);
         Ok(())
@@ -271,11 +271,11 @@ impl<A: Arena> Driver<A> {
         }
         match action.stop {
             Stop::ContextOverflow => {
-                self.end(node, NodeStatus::Truncated(Limit::Context), None, &[], at_us, sink)?;
+                self.end(node, NodeStatus::Truncated(Limit::Context), None, None, at_us, sink)?;
                 Ok(false)
             }
             Stop::Stuck => {
-                self.end(node, NodeStatus::Invalid, None, &[], at_us, sink)?;
+                self.end(node, NodeStatus::Invalid, None, None, at_us, sink)?;
                 Ok(false)
             }
             Stop::Complete | Stop::Length => {
@@ -305,15 +305,22 @@ impl<A: Arena> Driver<A> {
         }
         let overflows = self.observe(node, seen, at_us, sink)?;
         match outcome {
-            Outcome::Finish(success) => self.end(node, NodeStatus::Finished, Some(success), value, at_us, sink),
-            Outcome::Fail => self.end(node, NodeStatus::Failed, None, value, at_us, sink),
-            Outcome::Truncate(limit) => self.end(node, NodeStatus::Truncated(limit), None, value, at_us, sink),
-            _ if overflows => self.end(node, NodeStatus::Truncated(Limit::Context), None, value, at_us, sink),
+            Outcome::Finish(success) => self.end(node, NodeStatus::Finished, Some(success), Some(value), at_us, sink),
+            Outcome::Fail => self.end(node, NodeStatus::Failed, None, Some(value), at_us, sink),
+            Outcome::Truncate(limit) => self.end(node, NodeStatus::Truncated(limit), None, Some(value), at_us, sink),
+            _ if overflows => self.end(
+                node,
+                NodeStatus::Truncated(Limit::Context),
+                None,
+                Some(value),
+                at_us,
+                sink,
+            ),
             Outcome::Continue => {
                 self.due.push(&mut self.tree, node, Stage::DueSample);
                 Ok(())
             }
-            Outcome::Delegate { children } => self.delegate(node, children, at_us, sink),
+            Outcome::Delegate { children } => self.delegate(node, children, value, at_us, sink),
         }
     }
 
@@ -326,7 +333,7 @@ impl<A: Arena> Driver<A> {
         let with_caller = [Stage::Opening, Stage::Sampling, Stage::Stepping, Stage::Resuming];
         self.expect(node, &with_caller, "with the caller")?;
         self.refund_tokens(node, 0);
-        self.end(node, NodeStatus::Invalid, None, &[], at_us, sink)
+        self.end(node, NodeStatus::Invalid, None, None, at_us, sink)
     }
 
     /// The caller's clock ran out: every node that has not ended is timed out, children before parents, and the run is closed.
@@ -367,7 +374,12 @@ impl<A: Arena> Driver<A> {
         while let Some(id) = child {
             let entry = self.tree.node(id)?;
             if entry.work.index == index {
-                return entry.status.map(|_| Launch::Ended(id));
+                return Some(Launch::Ended {
+                    node: id,
+                    status: entry.status?,
+                    success: entry.success,
+                    answered: entry.work.answered,
+                });
             }
             child = entry.work.previous;
         }

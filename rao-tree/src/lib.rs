@@ -19,7 +19,7 @@
 //!
 //! ```
 //! use rao_tree::{
-//!     Action, Answer, Budget, Completion, Constraint, Driver, Environment, Launch, Limits, Node, NodeId, Observation, Outcome, Policy,
+//!     Action, Answer, Budget, Completion, Constraint, Driver, Environment, Limits, Node, NodeId, Observation, Outcome, Policy,
 //!     PolicyExt, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
 //! };
 //! use std::{convert::Infallible, error::Error};
@@ -149,13 +149,11 @@
 //!             Want::Resume { node, launches } => {
 //!                 let (below, rest) = worlds.split_at_mut(node.index() + 1);
 //!                 let (world, context) = &mut below[node.index()];
-//!                 let answers = (0..launches).filter_map(|index| match driver.launch(node, index)? {
-//!                     Launch::Refused(limit) => Some(Answer::Refused(limit)),
-//!                     Launch::Ended(child) => driver.tree().node(child).and_then(|ended| {
-//!                         // Children come after their parents.
-//!                         let value = rest[child.index() - node.index() - 1].0.answer();
-//!                         Some(Answer::Ended { status: ended.status?, success: ended.success, value })
-//!                     }),
+//!                 // Children come after their parents.
+//!                 let said = |child: NodeId| rest[child.index() - node.index() - 1].0.answer();
+//!                 let answers = (0..launches).filter_map(|index| {
+//!                     let launch = driver.launch(node, index)?;
+//!                     Some(launch.answer(launch.node().map_or(&[], said)))
 //!                 });
 //!                 let outcome = world.resume(&answers.collect::<Vec<_>>(), &mut seen)?;
 //!                 context.extend_from_slice(seen.tokens());

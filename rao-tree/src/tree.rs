@@ -2,7 +2,8 @@
 
 use rao_proto::{Budget, Depth, Event, Limit, NodeId, NodeStatus, Success, Tokens};
 
-/// Where the nodes of a tree live. `heapless::Vec<Node, N>` is one; a program with an allocator brings its own.
+/// Where the nodes of a tree live. `heapless::Vec<Node, N>` is one, and so is a `&mut` to it, for memory that is set aside elsewhere; a
+/// program with an allocator brings its own.
 pub trait Arena: AsRef<[Node]> + AsMut<[Node]> {
     /// Appends a node.
     ///
@@ -28,6 +29,17 @@ impl<const N: usize> Arena for heapless::Vec<Node, N> {
 
     fn capacity(&self) -> usize {
         N
+    }
+}
+
+/// Lends an arena: a tree is too large for the stack of a small device.
+impl<A: Arena + ?Sized> Arena for &mut A {
+    fn push(&mut self, node: Node) -> Result<(), ArenaFull> {
+        (**self).push(node)
+    }
+
+    fn capacity(&self) -> usize {
+        (**self).capacity()
     }
 }
 

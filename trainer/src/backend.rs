@@ -59,6 +59,16 @@ pub enum BackendError {
     /// A batch that cannot be trained on.
     #[error("batch: {0}")]
     Batch(#[from] BatchError),
+    /// A sequence that does not say for each of its actions what it weighs.
+    #[error("sequence {sequence} has {actions} actions and {weights} weights")]
+    Unpaired {
+        /// Which sequence of the update.
+        sequence: usize,
+        /// Its actions.
+        actions: usize,
+        /// Its weights.
+        weights: usize,
+    },
     /// An update that failed; the weights are as they were.
     #[error("update: {0}")]
     Learn(#[from] TrainError),
@@ -144,30 +154,7 @@ impl Trainee {
         temperature: f32,
         lr: f64,
     ) -> Result<StepReport, BackendError> {
-        let words = Mask::words(VOCAB);
-        let mut batch = PackedBatch::new(words);
-        batch.temperature = temperature;
-        let mut tokens = Vec::new();
-        let mut actions = Vec::new();
-        for Sequence { transcript, weights } in sequences {
-            tokens.clear();
-            tokens.extend(transcript.tokens.iter().map(|token| token.0));
-            actions.clear();
-            let turns = transcript.actions.iter().zip(weights);
-            let weights = turns.flat_map(|(span, &weight)| (0..span.len).map(move |_| weight));
-            let drawn = transcript
-                .action_positions()
-                .zip(weights)
-                .zip(&transcript.logprobs)
-                .zip(transcript.masks.chunks(words));
-            actions.extend(drawn.map(|(((position, weight), &logprob), mask)| Action {
-                index: position as usize,
-                behaviour_logprob: logprob,
-                weight,
-                mask,
-            }));
-            batch.push(&tokens, &actions)?;
-        }
+        let batch = pack(sequences, temperature)?;
         let report = self.learner.update(&batch, objective, lr)?;
         self.version.0 += 1;
         Ok(report)
@@ -237,6 +224,42 @@ const DEVICES: &str = match (cfg!(feature = "cuda"), cfg!(feature = "metal")) {
     (true, true) => "\"cpu\", \"cuda\" or \"metal\"",
 };
 
+/// Sequences as the learner takes them: tokens one after the other, one choice per action token.
+fn pack(sequences: &[Sequence<'_>], temperature: f32) -> Result<PackedBatch, BackendError> {
+    let words = Mask::words(VOCAB);
+    let mut batch = PackedBatch::new(words);
+    batch.temperature = temperature;
+    let mut tokens = Vec::new();
+    let mut actions = Vec::new();
+    for (sequence, Sequence { transcript, weights }) in sequences.iter().enumerate() {
+        if transcript.actions.len() != weights.len() {
+            return Err(BackendError::Unpaired {
+                sequence,
+                actions: transcript.actions.len(),
+                weights: weights.len(),
+            });
+        }
+        tokens.clear();
+        tokens.extend(transcript.tokens.iter().map(|token| token.0));
+        actions.clear();
+        let turns = transcript.actions.iter().zip(weights);
+        let weights = turns.flat_map(|(span, &weight)| (0..span.len).map(move |_| weight));
+        let drawn = transcript
+            .action_positions()
+            .zip(weights)
+            .zip(&transcript.logprobs)
+            .zip(transcript.masks.chunks(words));
+        actions.extend(drawn.map(|(((position, weight), &logprob), mask)| Action {
+            index: position as usize,
+            behaviour_logprob: logprob,
+            weight,
+            mask,
+        }));
+        batch.push(&tokens, &actions)?;
+    }
+    Ok(batch)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,5 +268,24 @@ mod tests {
     fn the_quickstarts_model_is_the_one_that_the_benches_measure() {
         let trainee = Trainee::new(&Config::default()).unwrap();
         assert_eq!(trainee.learner.model.config(), &ModelConfig::tiny(VOCAB));
+    }
+
+    #[test]
+    fn every_token_of_an_action_weighs_what_its_action_does() {
+        let span = |start, len| crate::rollout::Span { start, len };
+        let transcript = Transcript {
+            tokens: [1, 2, 3, 4, 5].map(rao_tree::Token).to_vec(),
+            actions: vec![span(1, 1), span(3, 2)],
+            logprobs: vec![-0.5; 3],
+            masks: vec![u64::MAX; 3 * Mask::words(VOCAB)],
+        };
+        let packed = |weights: &[f32]| {
+            let weights = weights.to_vec();
+            let transcript = &transcript;
+            pack(&[Sequence { transcript, weights }], 1.0)
+        };
+        assert_eq!(packed(&[0.25, 0.5]).unwrap().weights, [0.25, 0.5, 0.5]);
+        let error = packed(&[0.25]).unwrap_err().to_string();
+        assert_eq!(error, "sequence 0 has 2 actions and 1 weights");
     }
 }

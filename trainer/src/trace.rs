@@ -2,20 +2,78 @@
 
 use crate::environments::textcraft::vocabulary;
 use crate::rollout::VecArena;
-use rao_proto::{Event, FrameError, Frames, NodeId};
+use rao_proto::{Event, FrameError, Frames, NodeId, Record, decode, encoded_len};
 use rao_tree::{NodeStatus, Token, Tree, TreeError};
 use std::fmt::Write;
 
-/// Where a log stops making sense. Everything before it was read.
-#[derive(Debug, thiserror::Error)]
+/// A stretch of a log that says nothing, or contradicts what came before it.
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// A frame is torn or corrupt.
-    #[error("event log: {0}")]
+    /// A frame is torn, corrupt or malformed.
+    #[error(transparent)]
     Frame(#[from] FrameError),
     /// An event contradicts those before it.
-    #[error("event log: {0}")]
-    Tree(#[from] TreeError),
+    #[error("at byte {offset}: {kind}")]
+    Tree {
+        /// Where its frame begins.
+        offset: usize,
+        /// What is wrong with it.
+        #[source]
+        kind: TreeError,
+    },
+}
+
+/// Every record of a log and where its frame begins. Damage is an error and not the end: reading goes on at the next sound frame.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    log: &'a [u8],
+    /// Where `frames` began.
+    base: usize,
+    frames: Frames<'a>,
+}
+
+impl<'a> Records<'a> {
+    /// Reads from the start of `log`.
+    #[must_use]
+    pub fn new(log: &'a [u8]) -> Self {
+        Self {
+            log,
+            base: 0,
+            frames: Frames::new(log),
+        }
+    }
+
+    fn resume(&mut self, from: usize) {
+        let sound = |at: &usize| match decode(&self.log[*at..]) {
+            Ok(_) => true,
+            Err(error) => error.frame_len().is_some(),
+        };
+        self.base = (from..self.log.len()).find(sound).unwrap_or(self.log.len());
+        self.frames = Frames::new(&self.log[self.base..]);
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<(usize, Record<'a>), FrameError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.frames.next()? {
+            Ok(record) => {
+                let end = self.base + self.frames.offset();
+                // Encoding is canonical: the frame is as long as it would be written.
+                let len = encoded_len(&record).unwrap_or(0);
+                Some(Ok((end - len, record)))
+            }
+            Err(FrameError { offset, kind }) => {
+                let offset = self.base + offset;
+                if kind.frame_len().is_none() {
+                    self.resume(offset + 1);
+                }
+                Some(Err(FrameError { offset, kind }))
+            }
+        }
+    }
 }
 
 /// What a log tells.
@@ -35,22 +93,23 @@ struct Line {
 }
 
 impl Trace {
-    /// Reads a log as far as it makes sense, and says what stopped it.
+    /// Reads whatever a log has to say, and what it does not. What is damaged loses nothing else, but what follows may name nodes that
+    /// were in it.
     #[must_use]
-    pub fn read(log: &[u8]) -> (Self, Option<TraceError>) {
+    pub fn read(log: &[u8]) -> (Self, Vec<TraceError>) {
         let mut trace = Self::default();
-        for record in Frames::new(log) {
-            let taken = record
-                .map_err(TraceError::from)
-                .and_then(|record| trace.take(&record.event));
-            if let Err(error) = taken {
-                return (trace, Some(error));
-            }
+        let mut errors = Vec::new();
+        for record in Records::new(log) {
+            let taken = record.map_err(TraceError::from).and_then(|(offset, record)| {
+                let taken = trace.take(&record.event);
+                taken.map_err(|kind| TraceError::Tree { offset, kind })
+            });
+            errors.extend(taken.err());
         }
-        (trace, None)
+        (trace, errors)
     }
 
-    fn take(&mut self, event: &Event<'_>) -> Result<(), TraceError> {
+    fn take(&mut self, event: &Event<'_>) -> Result<(), TreeError> {
         self.tree.apply(event)?;
         match *event {
             Event::Spawn { node, parent, task, .. } => {
@@ -141,4 +200,87 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
         root.critical_path(),
     );
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rao_proto::{Budget, DecodeError, Depth, encode};
+
+    fn frame(event: Event<'_>) -> Vec<u8> {
+        let record = Record { at_us: 0, event };
+        let mut bytes = vec![0; encoded_len(&record).unwrap()];
+        encode(&record, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn spawn(node: u32) -> Vec<u8> {
+        let depth = u8::from(node > 0);
+        frame(Event::Spawn {
+            node: NodeId(node),
+            parent: (node > 0).then_some(NodeId::ROOT),
+            depth: Depth(depth),
+            task: "a part",
+            budget: Budget {
+                depth: 9 - depth,
+                ..Budget::UNLIMITED
+            },
+        })
+    }
+
+    fn finish(node: u32) -> Vec<u8> {
+        frame(Event::Return {
+            node: NodeId(node),
+            status: NodeStatus::Finished,
+            value: &[],
+        })
+    }
+
+    #[test]
+    fn damage_costs_itself_and_is_named() {
+        let frames = [
+            spawn(0),
+            spawn(1),
+            finish(1),
+            finish(1),
+            spawn(2),
+            finish(2),
+            finish(7),
+            finish(0),
+        ];
+        let starts: Vec<usize> = (0..=frames.len()).map(|n| frames[..n].concat().len()).collect();
+        let mut log = frames.concat();
+        // A byte of the second child's spawn is wrong, and the last frame is cut off.
+        log[starts[4] + 7] ^= 1;
+        log.truncate(starts[8] - 2);
+        let (trace, errors) = Trace::read(&log);
+        let tree = |offset, kind| TraceError::Tree { offset, kind };
+        let [twice, wrong, lost, unknown, torn] = &errors[..] else {
+            panic!("{errors:?}")
+        };
+        assert_eq!(*twice, tree(starts[3], TreeError::AlreadyEnded(NodeId(1))));
+        let checksum = |error: &TraceError| match error {
+            TraceError::Frame(FrameError { offset, kind }) => (*offset, matches!(kind, DecodeError::Checksum { .. })),
+            TraceError::Tree { .. } => (0, false),
+        };
+        assert_eq!(checksum(wrong), (starts[4], true));
+        assert_eq!(*lost, tree(starts[5], TreeError::UnknownNode(NodeId(2))));
+        assert_eq!(*unknown, tree(starts[6], TreeError::UnknownNode(NodeId(7))));
+        assert!(
+            torn.to_string()
+                .starts_with(&format!("at byte {}: torn frame", starts[7])),
+            "{torn}"
+        );
+        assert_eq!(trace.tree.nodes().len(), 2);
+        assert_eq!(trace.tree.nodes()[1].status, Some(NodeStatus::Finished));
+        assert!(trace.draw(10).contains("a part ✗ failed"), "{}", trace.draw(10));
+    }
+
+    #[test]
+    fn bytes_that_are_no_log_say_nothing() {
+        let (trace, errors) = Trace::read(b"PK\x03\x04 something else altogether");
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(trace.draw(10), "(no node)\n");
+        assert!(Trace::read(&[]).1.is_empty());
+    }
 }

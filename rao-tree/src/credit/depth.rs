@@ -72,14 +72,17 @@ impl Default for Counts {
 }
 
 impl Counts {
+    /// Adds a node, if it counts.
     pub fn add(&mut self, member: &Member, mass: DepthMass) {
         let depth = usize::from(member.depth.0);
-        self.nodes[depth] += 1;
-        self.mass[depth] += match mass {
-            DepthMass::Nodes => 1,
-            DepthMass::Datums => member.datums.into(),
-            DepthMass::ActionTokens => member.tokens.into(),
-        };
+        let counts = u64::from(member.counts());
+        self.nodes[depth] += counts;
+        self.mass[depth] += counts
+            * match mass {
+                DepthMass::Nodes => 1,
+                DepthMass::Datums => u64::from(member.datums),
+                DepthMass::ActionTokens => u64::from(member.tokens),
+            };
     }
 
     /// w_d of every depth; 0 where there is no node, and everywhere when there is nothing to preserve.

@@ -233,9 +233,12 @@ impl Estimator {
             let tree = &group.nodes[range.clone()];
             let trains = self.trains(tree);
             for (member, credit) in tree.iter().zip(&mut credits[range]) {
-                if !(trains && member.counts()) {
-                    credit.advantage = 0.0;
-                }
+                // Written either way: a choice that is as good as random should be no branch.
+                credit.advantage = if trains & member.counts() {
+                    credit.advantage
+                } else {
+                    0.0
+                };
             }
         }
         judged && credits.iter().any(|credit| credit.advantage != 0.0)
@@ -279,13 +282,15 @@ impl Estimator {
         for range in group.ranges().filter(|range| self.trains(&group.nodes[range.clone()])) {
             counting(&group.nodes[range.clone()], &credits[range], &mut pool);
         }
+        let pool = pool.standard();
         for range in group.ranges() {
             let mut tree = Moments::default();
             if within_tree {
                 counting(&group.nodes[range.clone()], &credits[range.clone()], &mut tree);
             }
+            let tree = tree.standard();
             for credit in &mut credits[range] {
-                credit.advantage = pool.standardise(credit.reward) + tree.standardise(credit.reward);
+                credit.advantage = pool.of(credit.reward) + tree.of(credit.reward);
             }
         }
         true
@@ -306,7 +311,7 @@ impl Estimator {
         for range in group.ranges() {
             let tree = &group.nodes[range];
             if self.trains(tree) {
-                for member in tree.iter().filter(|member| member.counts()) {
+                for member in tree {
                     counts.add(member, self.depth_mass);
                 }
             }

@@ -31,15 +31,39 @@ impl Moments {
         self.squares += difference * difference;
     }
 
-    /// How many standard deviations the reward is above the mean.
-    pub fn standardise(&self, reward: f32) -> f32 {
+    /// Mean and standard deviation of what was added.
+    pub fn standard(&self) -> Standard {
         if self.count == 0 {
-            return 0.0;
+            return Standard {
+                pivot: 0.0,
+                mean: 0.0,
+                divisor: f64::INFINITY,
+            };
         }
         let count = self.count as f64;
         let mean = self.sum / count;
         // Rounding can take a variance of zero below it.
         let variance = (self.squares / count - mean * mean).max(0.0);
-        ((f64::from(reward) - self.pivot - mean) / (libm::sqrt(variance) + EPSILON)) as f32
+        Standard {
+            pivot: self.pivot,
+            mean,
+            divisor: libm::sqrt(variance) + EPSILON,
+        }
+    }
+}
+
+/// What rewards are measured by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standard {
+    pivot: f64,
+    mean: f64,
+    /// Infinite when nothing was added: every reward is then 0.
+    divisor: f64,
+}
+
+impl Standard {
+    /// How many standard deviations the reward is above the mean.
+    pub fn of(self, reward: f32) -> f32 {
+        ((f64::from(reward) - self.pivot - self.mean) / self.divisor) as f32
     }
 }

@@ -2,9 +2,10 @@
 
 #[cfg(doc)]
 use super::Driver;
+use crate::environment::Answer;
 use crate::policy::Stop;
 use crate::tree::TreeError;
-use rao_proto::{Limit, LogprobError, NodeId, Token, WeightsVersion};
+use rao_proto::{Limit, LogprobError, NodeId, NodeStatus, Success, Token, WeightsVersion};
 
 /// What the driver wants done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub enum Want {
         /// How many launches it asked for.
         launches: u8,
     },
-    /// The node met a limit and has ended; nothing more is asked of its environment.
+    /// The node met a limit or its deadline and has ended; nothing more is asked of its environment.
     Retire {
         /// Who ended.
         node: NodeId,
@@ -53,12 +54,51 @@ pub struct Action<'a> {
 }
 
 /// What came of one launch of a delegation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Launch {
-    /// It became this node, which has ended.
-    Ended(NodeId),
+    /// It became a node, which has ended.
+    Ended {
+        /// Which.
+        node: NodeId,
+        /// How.
+        status: NodeStatus,
+        /// Its own success; zero unless it finished.
+        success: Success,
+        /// Whether its environment ended it, in [`Driver::handle_outcome`], and so handed its answer over. A node that a limit, a clock or a
+        /// fault ended hands over nothing: what its environment would still say is in no log.
+        answered: bool,
+    },
     /// It never existed.
     Refused(Limit),
+}
+
+impl Launch {
+    /// The node that it became.
+    #[must_use]
+    pub const fn node(&self) -> Option<NodeId> {
+        match *self {
+            Self::Ended { node, .. } => Some(node),
+            Self::Refused(_) => None,
+        }
+    }
+
+    /// What its parent is shown, as the event log has it. `value` is what the environment of the child says now.
+    #[must_use]
+    pub const fn answer<'v>(&self, value: &'v [u8]) -> Answer<'v> {
+        match *self {
+            Self::Ended {
+                status,
+                success,
+                answered,
+                ..
+            } => Answer::Ended {
+                status,
+                success,
+                value: if answered { value } else { &[] },
+            },
+            Self::Refused(limit) => Answer::Refused(limit),
+        }
+    }
 }
 
 /// A call that the driver did not ask for, or with something that it cannot take. Nothing has changed: the node is still where it was, and

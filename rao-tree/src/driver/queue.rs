@@ -63,6 +63,8 @@ pub(crate) struct Work {
     /// As a child: position in the parent's delegation, and the sibling opened before.
     pub(super) index: u8,
     pub(super) previous: Option<NodeId>,
+    /// Its environment ended it and handed its answer over.
+    pub(super) answered: bool,
 }
 
 /// Nodes that are due, first in, first out.

@@ -11,6 +11,7 @@ impl<A: Arena> Driver<A> {
         &mut self,
         node: NodeId,
         children: u8,
+        value: &[u8],
         at_us: u64,
         sink: &mut S,
     ) -> Result<(), DriverError> {
@@ -43,7 +44,7 @@ impl<A: Arena> Driver<A> {
             };
         }
         if refused == REFUSED_MAX {
-            return self.end(node, NodeStatus::Truncated(limit), None, &[], at_us, sink);
+            return self.end(node, NodeStatus::Truncated(limit), None, Some(value), at_us, sink);
         }
         self.live -= 1;
         self.reserve_nodes(node, admitted.into());
@@ -55,22 +56,27 @@ impl<A: Arena> Driver<A> {
         Ok(())
     }
 
-    /// The one place where a node ends of itself: exactly one terminal event, the parent told.
+    /// The one place where a node ends of itself: exactly one terminal event, the parent told. `answer` is what its environment hands over
+    /// where it ends the node.
     pub(super) fn end<S: EventSink>(
         &mut self,
         node: NodeId,
         status: NodeStatus,
         success: Option<Success>,
-        value: &[u8],
+        answer: Option<&[u8]>,
         at_us: u64,
         sink: &mut S,
     ) -> Result<(), DriverError> {
+        let value = answer.unwrap_or_default();
         self.emit(at_us, Event::Return { node, status, value }, sink)?;
         if let Some(success) = success {
             self.emit(at_us, Event::Score { node, success }, sink)?;
         }
         self.live -= 1;
-        self.set_stage(node, Stage::Ended);
+        if let Some(entry) = self.tree.node_mut(node) {
+            entry.work.stage = Stage::Ended;
+            entry.work.answered = answer.is_some();
+        }
         let Some(parent) = self.tree.node(node).and_then(|entry| entry.parent) else {
             return self.close(at_us, sink);
         };

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use rao_proto::Event;
-use rao_tree::{Budget, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Want};
+use rao_tree::{Budget, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Success, Want};
 
 /// What the log says of a node: what it was given, what is used of it by the node and everything below, and when it ended.
 struct Account {
@@ -240,7 +240,13 @@ fn a_child_is_timed_out_when_it_is_due_and_its_parent_goes_on() {
     assert_eq!(poll(&mut run, 100), Some(Want::Retire { node: grandchild }));
     assert_eq!(poll(&mut run, 100), Some(Want::Retire { node: child }));
     assert_eq!(run.status(1), Some(NodeStatus::TimedOut));
-    assert_eq!(run.resume(0), [Launch::Ended(child)]);
+    let late = Launch::Ended {
+        node: child,
+        status: NodeStatus::TimedOut,
+        success: Success::ZERO,
+        answered: false,
+    };
+    assert_eq!(run.resume(0), [late]);
     run.outcome(0, DONE, 0).unwrap();
     run.assert_closed();
 }

@@ -186,9 +186,15 @@ impl Caller {
         for index in 0..launches {
             match driver.launch(node, index).expect("a launch that is over") {
                 Launch::Refused(_) => refused = true,
-                Launch::Ended(child) => {
+                Launch::Ended {
+                    node: child,
+                    status,
+                    success,
+                    answered,
+                } => {
                     let entry = driver.tree().node(child).unwrap();
-                    assert!(entry.parent == Some(node) && entry.status.is_some());
+                    assert!(entry.parent == Some(node) && entry.status == Some(status) && entry.success == success);
+                    assert!(answered || status != NodeStatus::Finished);
                     assert!(!refused && last < Some(child));
                     last = Some(child);
                 }

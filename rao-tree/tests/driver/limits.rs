@@ -1,12 +1,12 @@
 //! Every limit is inclusive, and the counters bear the largest of them.
 
 use crate::support::*;
-use rao_tree::{Budget, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Token, Want};
+use rao_tree::{Arena, Budget, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Token, Want};
 
 fn refused(launches: &[Launch]) -> Vec<Limit> {
     let refusals = launches.iter().filter_map(|launch| match launch {
         Launch::Refused(limit) => Some(*limit),
-        Launch::Ended(_) => None,
+        Launch::Ended { .. } => None,
     });
     refusals.collect()
 }
@@ -41,7 +41,7 @@ fn nodes_and_children_admit_the_head_of_a_delegation() {
             run.spawn(Some(0));
             run.turn(node, 1, DONE);
         }
-        let ended = [1, 2].map(|node| Launch::Ended(NodeId(node)));
+        let ended = [1, 2].map(finished);
         assert_eq!(run.resume(0), [&ended[..], &[Launch::Refused(limit); 2]].concat());
         // Over its life, not at once.
         run.outcome(0, delegate(1), 0).unwrap();
@@ -74,7 +74,18 @@ fn promised_nodes_count_before_they_exist() {
 
 #[test]
 fn the_arena_caps_the_nodes_too() {
-    let mut run = Run::over(heapless::Vec::<_, 3>::new(), WIDE);
+    caps_at_three(heapless::Vec::<_, 3>::new());
+}
+
+#[test]
+fn a_lent_arena_is_filled_and_caps_the_nodes() {
+    let mut arena = heapless::Vec::<_, 3>::new();
+    caps_at_three(&mut arena);
+    assert_eq!(arena.len(), 3);
+}
+
+fn caps_at_three(arena: impl Arena) {
+    let mut run = Run::over(arena, WIDE);
     run.spawn(None);
     run.turn(0, 1, delegate(9));
     for node in [1, 2] {

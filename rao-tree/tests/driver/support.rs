@@ -230,6 +230,16 @@ pub fn with_observation<T>(tokens: usize, f: impl FnOnce(&Observation<'_>) -> T)
     f(&seen)
 }
 
+/// A launch whose node said [`DONE`].
+pub fn finished(node: u32) -> Launch {
+    Launch::Ended {
+        node: NodeId(node),
+        status: NodeStatus::Finished,
+        success: Success::ONE,
+        answered: true,
+    }
+}
+
 pub const DONE: Outcome = Outcome::Finish(Success::ONE);
 
 pub fn delegate(children: u8) -> Outcome {

@@ -3,7 +3,7 @@
 use crate::support::*;
 use rao_proto::Event;
 use rao_tree::{
-    Action, Budget, DriverError, Launch, Limit, Limits, NodeId, NodeStatus, Observation, Outcome, Stop, Success, Token,
+    Action, Answer, Budget, DriverError, Limit, Limits, NodeId, NodeStatus, Observation, Outcome, Stop, Success, Token,
     Want, WeightsVersion,
 };
 
@@ -41,7 +41,7 @@ fn children_are_resumed_in_the_order_of_the_delegation() {
         run.outcome(node, DONE, 0).unwrap();
     }
     let launches = run.resume(0);
-    assert_eq!(launches, [1, 2, 3].map(|node| Launch::Ended(NodeId(node))));
+    assert_eq!(launches, [1, 2, 3].map(finished));
     assert_eq!(run.driver.launch(NodeId::ROOT, 3), None);
     assert_eq!(run.driver.launch(NodeId(9), 0), None);
     run.outcome(0, DONE, 0).unwrap();
@@ -77,9 +77,9 @@ fn a_launch_on_offer_is_still_good_after_another_node_delegates() {
         run.act(node, 1, Stop::Complete).unwrap();
         run.outcome(node, DONE, 0).unwrap();
     }
-    assert_eq!(run.resume(1), [3, 4].map(|node| Launch::Ended(NodeId(node))));
+    assert_eq!(run.resume(1), [3, 4].map(finished));
     run.outcome(1, DONE, 0).unwrap();
-    assert_eq!(run.resume(0), [1, 2, 5].map(|node| Launch::Ended(NodeId(node))));
+    assert_eq!(run.resume(0), [1, 2, 5].map(finished));
     run.outcome(0, DONE, 0).unwrap();
     run.assert_closed();
 }
@@ -401,4 +401,37 @@ fn a_run_that_is_stopped_before_its_root_exists_has_no_nodes() {
             .handle_spawn(None, "", Budget::UNLIMITED, 0, &mut run.log)
             .is_err()
     );
+}
+
+#[test]
+fn only_what_its_environment_ended_hands_an_answer_over() {
+    let mut run = Run::with_root(Limits { steps_max: 1, ..WIDE });
+    run.turn(0, 1, delegate(6));
+    for node in 1..=6 {
+        run.spawn(Some(0));
+        run.sample(node);
+    }
+    let outcomes = [DONE, Outcome::Fail, Outcome::Truncate(Limit::Tokens)];
+    for (node, outcome) in (1..).zip(outcomes) {
+        run.act(node, 1, Stop::Complete).unwrap();
+        run.outcome(node, outcome, 0).unwrap();
+    }
+    run.act(4, 1, Stop::Complete).unwrap();
+    run.outcome(4, Outcome::Continue, 0).unwrap();
+    run.act(5, 1, Stop::Stuck).unwrap();
+    run.driver.handle_broken(NodeId(6), 0, &mut run.log).unwrap();
+    assert_eq!(run.poll(), Some(Want::Retire { node: NodeId(4) }));
+    let answers = run.resume(0).into_iter().map(|launch| match launch.answer(b"said") {
+        Answer::Ended { status, value, .. } => (status, value),
+        Answer::Refused(limit) => panic!("refused by {limit}"),
+    });
+    let expected: [(NodeStatus, &[u8]); 6] = [
+        (NodeStatus::Finished, b"said"),
+        (NodeStatus::Failed, b"said"),
+        (NodeStatus::Truncated(Limit::Tokens), b"said"),
+        (NodeStatus::Truncated(Limit::Steps), b""),
+        (NodeStatus::Invalid, b""),
+        (NodeStatus::Invalid, b""),
+    ];
+    assert!(answers.eq(expected));
 }

@@ -4,7 +4,7 @@
 use crate::random::mix;
 use crate::support::{Log, VecArena};
 use rao_tree::{
-    Action, Answer, Budget, Completion, Constraint, Driver, Environment, Launch, Limits, Node, NodeId, NodeStatus,
+    Action, Answer, Budget, Completion, Constraint, Driver, Environment, Launch, Limits, NodeId, NodeStatus,
     Observation, Outcome, Policy, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
 };
 use std::collections::BTreeMap;
@@ -348,14 +348,14 @@ impl World {
         let seats: Vec<_> = launches
             .iter()
             .map(|launch| match launch {
-                Launch::Ended(child) => self.seats.remove(child),
+                Launch::Ended { node, .. } => self.seats.remove(node),
                 Launch::Refused(_) => None,
             })
             .collect();
         let answers = launches
             .iter()
             .zip(&seats)
-            .map(|(launch, seat)| answer(self.tree(), launch, seat.as_ref()));
+            .map(|(launch, seat)| launch.answer(seat.as_ref().map_or(&[], |seat| seat.range.answer())));
         let answers: Vec<_> = answers.collect();
         let seat = self.seats.get_mut(&node).unwrap();
         let mut room = vec![Token(0); self.limits.context_max as usize - seat.context.len()];
@@ -371,21 +371,5 @@ impl World {
         self.driver
             .handle_outcome(node, outcome, seen, value, now, &mut self.log)
             .unwrap();
-    }
-}
-
-/// What a parent gets of a launch that is over.
-fn answer<'a>(tree: &Tree<VecArena>, launch: &Launch, seat: Option<&'a Seat>) -> Answer<'a> {
-    match (launch, seat) {
-        (Launch::Ended(child), Some(seat)) => {
-            let Node { status, success, .. } = tree.node(*child).unwrap();
-            Answer::Ended {
-                status: status.unwrap(),
-                success: *success,
-                value: seat.range.answer(),
-            }
-        }
-        (Launch::Refused(limit), _) => Answer::Refused(*limit),
-        (launch, None) => panic!("{launch:?} has no seat"),
     }
 }

@@ -1,8 +1,7 @@
 //! `rao trace`.
 
-use anyhow::Context;
-use rao_proto::Frames;
-use rao_trainer::trace::Trace;
+use anyhow::{Context, bail};
+use rao_trainer::trace::{Records, Trace};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,20 +18,26 @@ pub struct Args {
     json: bool,
 }
 
+/// Errors that are printed; the rest are counted.
+const ERRORS_MAX: usize = 20;
+
 /// Prints what can be read; what cannot is an error all the same.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let name = args.file.display();
     let log = std::fs::read(&args.file).with_context(|| format!("cannot read {name}"))?;
-    let (trace, stopped) = Trace::read(&log);
+    let (trace, errors) = Trace::read(&log);
     if args.json {
-        for record in Frames::new(&log).map_while(Result::ok) {
+        for (_, record) in Records::new(&log).flatten() {
             super::print(&format!("{}\n", serde_json::to_string(&record)?))?;
         }
     } else {
         super::print(&trace.draw(args.nodes))?;
     }
-    match stopped {
-        Some(error) => Err(error).with_context(|| format!("{name}: everything before this was read")),
-        None => Ok(ExitCode::SUCCESS),
+    for error in errors.iter().take(ERRORS_MAX) {
+        eprintln!("{name}: {error}");
+    }
+    match errors.len() {
+        0 => Ok(ExitCode::SUCCESS),
+        count => bail!("{name}: {count} places are damaged or contradict the rest; everything else was read"),
     }
 }

@@ -4,7 +4,7 @@ use super::transcript::{Span, Transcript};
 use super::{Rollout, RolloutError, Settings};
 use rao_proto::{EncodeError, EventSink, Record, encode, encoded_len};
 use rao_tree::{
-    Action, Answer, Arena, ArenaFull, Budget, Completion, Driver, DriverError, Environment, Launch, Mask, Node, NodeId,
+    Action, Answer, Arena, ArenaFull, Budget, Completion, Driver, DriverError, Environment, Mask, Node, NodeId,
     NodeStatus, Observation, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
 };
 use std::collections::BTreeMap;
@@ -377,14 +377,9 @@ impl<E: Environment> TreeRun<E> {
         let mut answers = Vec::with_capacity(usize::from(launches));
         for index in 0..launches {
             answers.push(match self.driver.launch(node, index) {
-                Some(Launch::Refused(limit)) => Answer::Refused(limit),
-                Some(Launch::Ended(child)) => {
-                    let ended = self.driver.tree().node(child);
-                    Answer::Ended {
-                        status: ended.and_then(|node| node.status).unwrap_or(NodeStatus::Invalid),
-                        success: ended.map_or(Success::ZERO, |node| node.success),
-                        value: self.values.get(&child).map_or(&[], Vec::as_slice),
-                    }
+                Some(launch) => {
+                    let said = launch.node().and_then(|child| self.values.get(&child));
+                    launch.answer(said.map_or(&[], Vec::as_slice))
                 }
                 None => Answer::Ended {
                     status: NodeStatus::Invalid,
@@ -402,7 +397,7 @@ impl<E: Environment> TreeRun<E> {
             .map_err(|error| error.to_string());
         drop(answers);
         for index in 0..launches {
-            if let Some(Launch::Ended(child)) = self.driver.launch(node, index) {
+            if let Some(child) = self.driver.launch(node, index).and_then(|launch| launch.node()) {
                 self.values.remove(&child);
             }
         }
