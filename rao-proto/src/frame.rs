@@ -281,16 +281,22 @@ impl From<postcard::Error> for PayloadError {
     }
 }
 
-/// The number of the payload's event where this version of the crate does not know it.
-pub(crate) fn unknown_event(payload: &[u8]) -> Option<u32> {
+/// The number of the payload's event where this version of the crate does not know it. What every version knows of it, its time and its
+/// number, has one encoding there as well.
+pub(crate) fn unknown_event(payload: &[u8]) -> Option<Result<u32, Malformed>> {
     // Every record begins with its time and the number of its event, whatever follows.
-    let ((_, kind), _) = postcard::take_from_bytes::<(u64, u32)>(payload).ok()?;
-    (kind >= KINDS).then_some(kind)
+    let (head, rest) = postcard::take_from_bytes::<(u64, u32)>(payload).ok()?;
+    let canonical = postcard::serialize_with_flavor(&head, Size::default()).ok()?;
+    let kind = match payload.len() - rest.len() {
+        len if len == canonical => Ok(head.1),
+        _ => Err(Malformed::NotCanonical),
+    };
+    (head.1 >= KINDS).then_some(kind)
 }
 
 pub(crate) fn decode_payload(payload: &[u8]) -> Result<Record<'_>, PayloadError> {
     if let Some(kind) = unknown_event(payload) {
-        return Err(PayloadError::UnknownEvent(kind));
+        return Err(PayloadError::UnknownEvent(kind?));
     }
     let (record, rest) = postcard::take_from_bytes::<Record<'_>>(payload)?;
     if !rest.is_empty() {

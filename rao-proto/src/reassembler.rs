@@ -231,7 +231,7 @@ impl<const N: usize> Reassembler<N> {
                 Verdict::Sound(_) if self.gap.is_some() => return self.close_gap(),
                 Verdict::Sound(frame_len) => {
                     let payload = self.start + HEADER_LEN..self.start + frame_len - CHECKSUM_LEN;
-                    if unknown_event(&self.buffer[payload.clone()]).is_some() {
+                    if let Some(Ok(_)) = unknown_event(&self.buffer[payload.clone()]) {
                         self.advance(frame_len);
                         self.skipped += 1;
                         continue;

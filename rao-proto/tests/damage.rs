@@ -164,6 +164,8 @@ fn payloads_that_no_writer_makes() {
         ("time overlong", &[0x80, 0x00, 6, 0, 0], NotCanonical),
         ("node overlong", &[0, 6, 0x80, 0x00, 0], NotCanonical),
         ("event overlong", &[0, 0x86, 0x00, 0, 0], NotCanonical),
+        ("unknown event, time overlong", &[0x80, 0x00, 9], NotCanonical),
+        ("unknown event, overlong", &[0, 0x89, 0x00], NotCanonical),
         ("length overlong", &[0, 3, 0, 0x81, 0x00, 5], NotCanonical),
     ];
     for &(what, payload, reason) in cases {
