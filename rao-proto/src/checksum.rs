@@ -1,72 +1,33 @@
 //! CRC-32 as in Ethernet, gzip and PNG (ISO-HDLC): every burst of up to 32 bits is caught, and every language has it.
 
-/// Sixteen tables (16 KiB) where memory is plenty, one (1 KiB) on devices.
-#[cfg(target_pointer_width = "64")]
-static CRC: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
-#[cfg(not(target_pointer_width = "64"))]
-static CRC: crc::Crc<u32, crc::Table<1>> = crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
+#[cfg(not(feature = "crc32fast"))]
+mod tables;
 
-/// The checksum of `bytes`.
-#[cfg(not(target_pointer_width = "64"))]
+#[cfg(not(feature = "crc32fast"))]
+pub(crate) use tables::checksum;
+
+/// The checksum of `bytes`, with the instructions of the processor where that crate finds them.
+#[cfg(feature = "crc32fast")]
 pub(crate) fn checksum(bytes: &[u8]) -> u32 {
-    CRC.checksum(bytes)
+    crc32fast::hash(bytes)
 }
-
-/// The checksum of `bytes`.
-///
-/// The tables take sixteen bytes at once, but what is left over one by one, which would be half the time of a short frame. So the odd
-/// bytes go first, as a block with zeros before them, and the register begins with what these zeros turn into the usual initial value.
-#[cfg(target_pointer_width = "64")]
-pub(crate) fn checksum(bytes: &[u8]) -> u32 {
-    let (odd, blocks) = bytes.split_at(bytes.len() % 16);
-    let (zeros, Some(first)) = (16 - odd.len(), bytes.first_chunk()) else {
-        return CRC.checksum(bytes);
-    };
-    if odd.is_empty() {
-        return CRC.checksum(bytes);
-    }
-    let block = u128::from_le_bytes(*first) << (8 * zeros);
-    let mut digest = CRC.digest_with_initial(BEFORE_ZEROS[zeros]);
-    digest.update(&block.to_le_bytes());
-    digest.update(blocks);
-    digest.finalize()
-}
-
-/// Initial values, by the number of zeros that make the usual one of them. The digest takes them with the highest bit first.
-#[cfg(target_pointer_width = "64")]
-const BEFORE_ZEROS: [u32; 16] = {
-    let mut values = [u32::MAX; 16];
-    let (mut register, mut zeros) = (u32::MAX, 1);
-    while zeros < values.len() {
-        let mut bits = 0;
-        while bits < 8 {
-            // A zero bit shifts the register right and, where a one falls out, adds the polynomial, whose highest bit is set: undone.
-            register = if register >> 31 == 1 {
-                ((register ^ POLYNOMIAL) << 1) | 1
-            } else {
-                register << 1
-            };
-            bits += 1;
-        }
-        values[zeros] = register.reverse_bits();
-        zeros += 1;
-    }
-    values
-};
-
-/// Lowest bit first.
-#[cfg(target_pointer_width = "64")]
-const POLYNOMIAL: u32 = 0xEDB8_8320;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn odd_bytes_in_front_change_nothing() {
-        let bytes: [u8; 80] = core::array::from_fn(|index| (index * index + 7) as u8);
+    fn it_is_the_one_of_the_specification_at_any_length() {
+        let bitwise = |bytes: &[u8]| {
+            !bytes.iter().fold(u32::MAX, |crc, byte| {
+                (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                    (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg())
+                })
+            })
+        };
+        let bytes: [u8; 300] = core::array::from_fn(|index| (index * index + 7) as u8);
         for len in 0..=bytes.len() {
-            assert_eq!(checksum(&bytes[..len]), CRC.checksum(&bytes[..len]), "{len} bytes");
+            assert_eq!(checksum(&bytes[..len]), bitwise(&bytes[..len]), "{len} bytes");
         }
         assert_eq!(checksum(b"123456789"), 0xCBF4_3926);
     }

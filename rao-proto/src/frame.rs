@@ -4,6 +4,7 @@ use postcard::ser_flavors::Size;
 
 use crate::checksum::checksum;
 use crate::event::{Event, KINDS, Record};
+use crate::write::write;
 
 /// First byte of every frame that this crate writes, and the only one that it reads.
 pub const VERSION: u8 = 1;
@@ -190,17 +191,16 @@ pub fn encode(record: &Record<'_>, out: &mut [u8]) -> Result<usize, EncodeError>
 
 /// Writes the payload to the front of `out` and returns its length; `None` where it does not fit.
 fn write_payload(record: &Record<'_>, out: &mut [u8]) -> Option<usize> {
-    let written = |fields: postcard::Result<&mut [u8]>| fields.ok().map(|fields| fields.len());
     let (kind, node, tokens) = match record.event {
         Event::Observe { node, tokens } | Event::Act { node, tokens, .. } => (record.event.kind(), node, tokens),
-        _ => return written(postcard::to_slice(record, out)),
+        _ => return write(record, out),
     };
     // The same bytes as above in a fifth of the time: serde has no way to hand over many numbers at once.
-    let mut len = written(postcard::to_slice(&(record.at_us, kind, node), out))?;
+    let mut len = write(&(record.at_us, kind, node), out)?;
     len += tokens.write(out.get_mut(len..)?)?;
     if let Event::Act { logprobs, weights, .. } = record.event {
         len += logprobs.write(out.get_mut(len..)?)?;
-        len += written(postcard::to_slice(&weights, out.get_mut(len..)?))?;
+        len += write(&weights, out.get_mut(len..)?)?;
     }
     Some(len)
 }

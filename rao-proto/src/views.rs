@@ -7,6 +7,8 @@ use core::fmt;
 
 use serde::de::Visitor;
 
+use crate::write::write;
+
 mod logprobs;
 mod tokens;
 
@@ -16,7 +18,7 @@ pub use tokens::{Tokens, TokensIter};
 /// Writes `len` (varint) to the front of `out`, has `fill` write that many bytes behind it, and returns how many there are in all; `None`
 /// where they do not fit.
 fn write_bytes(len: usize, out: &mut [u8], fill: impl FnOnce(&mut [u8])) -> Option<usize> {
-    let prefix = postcard::to_slice(&(len as u64), out).ok()?.len();
+    let prefix = write(&(len as u64), out)?;
     fill(out.get_mut(prefix..prefix.checked_add(len)?)?);
     Some(prefix + len)
 }
