@@ -11,6 +11,7 @@ use rao_trainer::environments::textcraft::{Benchmark, Difficulty, official};
 use rao_trainer::evaluate::select;
 use rao_trainer::rollout::{Job, Progress, Rollout, RolloutEngine, Settings, VecArena, Worker};
 use rao_trainer::train::credit::assign;
+use rao_tree::credit::{DepthMass, Estimator, Rule};
 use rao_tree::{Policy, Tree};
 use std::sync::Arc;
 
@@ -85,18 +86,29 @@ fn credit_from_the_log_equals_the_trainers_bit_for_bit() {
     let config = Config::default();
     let groups = groups(&benchmark, teacher(config.warmstart.teacher), &settings(16));
     let reread: Vec<Vec<Rollout>> = groups.iter().map(|group| group.iter().map(reread).collect()).collect();
-    for lambda in [0.0, 0.4] {
-        let estimator = rao_tree::credit::Estimator {
+    use Rule::{Pooled, Rao, RootBroadcast, Sparse, TreeGrpo, TreeRl};
+    for (rule, lambda) in [
+        (Rao, 0.0),
+        (Rao, 0.4),
+        (Sparse, 0.4),
+        (RootBroadcast, 0.4),
+        (Pooled, 0.4),
+        (TreeRl, 0.0),
+        (TreeGrpo, 0.4),
+    ] {
+        let estimator = Estimator {
+            rule,
             lambda,
+            depth_mass: DepthMass::ActionTokens,
             ..config.rao.estimator
         };
         let used = assign(&estimator, &groups).unwrap();
         assert_eq!(used, assign(&estimator, &reread).unwrap());
         let weights = used.iter().flatten().flat_map(|tree| &tree.nodes);
-        assert!(
-            weights.filter(|credit| credit.weighted != 0.0).count() > 20,
-            "the batch teaches something"
-        );
+        let taught = weights.filter(|credit| credit.weighted != 0.0).count();
+        // TreeRL pays only where the leaves below a node differ from those of its tree, and these trees are small.
+        let least = if rule == TreeRl { 1 } else { 20 };
+        assert!(taught > least, "{rule:?} teaches {taught} nodes");
     }
     for (tree, copy) in groups.iter().flatten().zip(reread.iter().flatten()) {
         assert_eq!(tree.critical_path(), copy.critical_path());
