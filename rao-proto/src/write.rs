@@ -10,14 +10,14 @@ pub(crate) fn write<T: Serialize + ?Sized>(value: &T, out: &mut [u8]) -> Option<
 }
 
 /// What postcard's own slice does, but that the few bytes of a varint are stored one by one: to call a copy for each of the
-/// dozen fields of a spawn takes longer than all the rest of them.
+/// dozen fields of a spawn takes longer than all the rest of them. Inlined where time is dearer than flash.
 struct Cursor<'a> {
     out: &'a mut [u8],
     len: usize,
 }
 
 impl Cursor<'_> {
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn room<const N: usize>(&mut self) -> Result<&mut [u8; N]> {
         let room = self.out.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut());
         self.len += N;
@@ -28,13 +28,13 @@ impl Cursor<'_> {
 impl Flavor for Cursor<'_> {
     type Output = usize;
 
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn try_push(&mut self, byte: u8) -> Result<()> {
         *self.room()? = [byte];
         Ok(())
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn try_extend(&mut self, bytes: &[u8]) -> Result<()> {
         match *bytes {
             [a] => *self.room()? = [a],

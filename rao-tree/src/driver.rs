@@ -110,7 +110,8 @@ impl<A: Arena> Driver<A> {
     }
 
     /// The next thing to do, or `None` when everything is with the caller, held back until something there has ended, or the run is closed.
-    /// Nodes that are due come first, in the order in which they became so; then new nodes, deepest first.
+    /// Nodes that are due come first, in the order in which they became so; then new nodes, deepest first. A node that is held back, because
+    /// a pot of its own or above it may get tokens back, holds back those behind it: the order never depends on who is drawing.
     ///
     /// A node whose own deadline has passed is timed out when it is due; what it has with the caller is still taken. When the deadline of the
     /// root has passed, the run ends as with [`handle_deadline`](Self::handle_deadline).

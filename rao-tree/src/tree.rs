@@ -68,6 +68,8 @@ pub struct Node {
     pub parallel: u16,
     /// Children launched since the last thing that this node did or saw.
     launched: u16,
+    /// Its score was among the events.
+    scored: bool,
     /// Sampled tokens on the longest chain of work that had to happen one after the other, up to the last thing that this node did or saw.
     path: u64,
     /// Longest chain among the children that have ended since.
@@ -89,9 +91,20 @@ impl Node {
             context: 0,
             parallel: 0,
             launched: 0,
+            scored: false,
             path: 0,
             join: 0,
             work: crate::driver::Work::default(),
+        }
+    }
+
+    /// How it ended, as far as that says what it was worth: a node that finished and whose score is in no event could not be judged. A driver
+    /// writes both; a log may have lost one.
+    #[must_use]
+    pub fn judged(&self) -> Option<NodeStatus> {
+        match self.status {
+            Some(NodeStatus::Finished) if !self.scored => Some(NodeStatus::Invalid),
+            status => status,
         }
     }
 
@@ -267,6 +280,7 @@ impl<A: Arena> Tree<A> {
                     return Err(TreeError::ScoredEarly(node));
                 }
                 node_ref.success = success;
+                node_ref.scored = true;
                 Ok(())
             }
             Event::Refuse { parent, limit, .. } => {

@@ -49,6 +49,7 @@ impl<'a> Records<'a> {
             Ok(_) => true,
             Err(error) => error.frame_len().is_some(),
         };
+        // Anything but a version byte is refused at once; a byte that looks like one costs the checksum of what it claims, at most 1 MiB.
         self.base = (from..self.log.len()).find(sound).unwrap_or(self.log.len());
         self.frames = Frames::new(&self.log[self.base..]);
     }
@@ -167,7 +168,7 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
             (false, true) => "└─ ",
             (false, false) => "├─ ",
         };
-        let ended = match node.status {
+        let ended = match node.judged() {
             Some(NodeStatus::Finished) if node.success.value() > 0.0 => "✓".to_owned(),
             Some(NodeStatus::Finished) => "✗ failed".to_owned(),
             Some(status) => format!("✗ {status}"),
@@ -273,7 +274,12 @@ mod tests {
         );
         assert_eq!(trace.tree.nodes().len(), 2);
         assert_eq!(trace.tree.nodes()[1].status, Some(NodeStatus::Finished));
-        assert!(trace.draw(10).contains("a part ✗ failed"), "{}", trace.draw(10));
+        // Nobody scored it.
+        assert!(
+            trace.draw(10).contains("a part ✗ could not be judged"),
+            "{}",
+            trace.draw(10)
+        );
     }
 
     #[test]

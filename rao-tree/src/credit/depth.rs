@@ -51,7 +51,7 @@ pub enum DepthMass {
     Nodes,
     /// Datums: training sequences.
     Datums,
-    /// Action tokens: with a loss that is a mean over action tokens, the size of a step stays what it was.
+    /// Action tokens: with a loss that is a mean over the action tokens of the nodes that count, the size of a step stays what it was.
     ActionTokens,
 }
 

@@ -68,10 +68,10 @@ pub enum Running {
 pub struct Estimator {
     /// How a node's advantage comes about.
     pub rule: Rule,
-    /// Weight of the children's mean success in a node's reward, at least 0; 0 on TextCraft, 0.4 where the policy does not delegate by
+    /// Weight of the children's mean success in a node's reward, from 0 to 1000; 0 on TextCraft, 0.4 where the policy does not delegate by
     /// itself.
     pub lambda: f32,
-    /// Taken off the reward of a node that launched exactly one child in its life, at least 0. A node that hands its whole task on is paid
+    /// Taken off the reward of a node that launched exactly one child in its life, from 0 to 1000. A node that hands its whole task on is paid
     /// like one that works, and with `lambda` twice; see [`Diagnostics::router_index`](super::Diagnostics::router_index).
     pub router_penalty: f32,
     /// What the trees of a group are compared with, by the rules `rao`, `sparse` and `root-broadcast`.
@@ -88,7 +88,7 @@ pub struct Estimator {
     pub depth_scope: DepthScope,
     /// And what the weights preserve the sum of.
     pub depth_mass: DepthMass,
-    /// gamma of [`DepthWeights::Discount`], above 0.
+    /// gamma of [`DepthWeights::Discount`], above 0 and at most 1000.
     pub depth_gamma: f32,
     /// What a turn of a node weighs against the one after it, above 0 and at most 1; 1 weighs them alike. See
     /// [`turn_weight`](Self::turn_weight).
@@ -120,27 +120,26 @@ impl Estimator {
     /// # Errors
     /// [`CreditError::Option`] names the first that is outside its range.
     pub fn validate(&self) -> Result<(), CreditError> {
-        let not_negative = |value: f32| value.is_finite() && value >= 0.0;
-        let positive = |value: f32| value.is_finite() && value > 0.0;
+        let within = |value: f32, cap: f32| (0.0..=cap).contains(&value);
         for (option, value, right, range) in [
-            ("lambda", self.lambda, not_negative(self.lambda), AT_LEAST_0),
+            ("lambda", self.lambda, within(self.lambda, REWARD_MAX), FROM_0),
             (
                 "router_penalty",
                 self.router_penalty,
-                not_negative(self.router_penalty),
-                AT_LEAST_0,
+                within(self.router_penalty, REWARD_MAX),
+                FROM_0,
             ),
             (
                 "depth_gamma",
                 self.depth_gamma,
-                positive(self.depth_gamma),
-                "a finite number above 0",
+                within(self.depth_gamma, GAMMA_MAX) && self.depth_gamma > 0.0,
+                "above 0 and at most 1000",
             ),
             (
                 "turn_gamma",
                 self.turn_gamma,
-                positive(self.turn_gamma) && self.turn_gamma <= 1.0,
-                "a number above 0 and at most 1",
+                within(self.turn_gamma, 1.0) && self.turn_gamma > 0.0,
+                "above 0 and at most 1",
             ),
         ] {
             if !right {
@@ -326,4 +325,10 @@ impl Estimator {
     }
 }
 
-const AT_LEAST_0: &str = "a finite number of at least 0";
+/// Far above what any reward is worth, and far below where f32 loses what it is added to altogether.
+const REWARD_MAX: f32 = 1e3;
+
+/// Its 63rd power is a number in f64, and so is every weight that is made of it.
+const GAMMA_MAX: f32 = 1e3;
+
+const FROM_0: &str = "from 0 to 1000";

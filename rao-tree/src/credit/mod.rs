@@ -42,7 +42,7 @@
 //! | [`Truncated`](NodeStatus::Truncated) | 0: it met a limit that it knew of | yes, as 0 | yes, as 0 | yes |
 //! | [`TimedOut`](NodeStatus::TimedOut) | none: a clock is not the policy's doing | no | no | no |
 //! | [`Cancelled`](NodeStatus::Cancelled) | none | no | no | no |
-//! | [`Invalid`](NodeStatus::Invalid): the judge failed | none: never a zero | no | no | no |
+//! | [`Invalid`](NodeStatus::Invalid): the judge failed, or its score is in no event ([`Node::judged`]) | none: never a zero | no | no | no |
 //! | still running (`None`) | none yet | no | no | no; [`Running::Refuse`] refuses the batch |
 //! | a refused launch | is no node at all | no | - | no |
 //!
@@ -132,7 +132,7 @@ impl From<&Node> for Member {
         Self {
             success: node.success,
             tokens: node.sampled,
-            ..Self::new(node.parent, node.depth, node.status)
+            ..Self::new(node.parent, node.depth, node.judged())
         }
     }
 }

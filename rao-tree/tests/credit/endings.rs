@@ -137,6 +137,32 @@ fn a_node_that_has_not_ended_is_running_and_a_refused_launch_is_no_node() {
     assert_eq!(members, [Member::new(None, Depth(0), None)]);
 }
 
+/// A log that lost a score does not turn a success into a failure.
+#[test]
+fn a_node_without_a_score_could_not_be_judged() {
+    let mut tree = Tree::new(heapless::Vec::<_, 4>::new());
+    let node = NodeId::ROOT;
+    let spawn = Event::Spawn {
+        node,
+        parent: None,
+        depth: Depth(0),
+        task: "",
+        budget: Budget::UNLIMITED,
+    };
+    let status = NodeStatus::Finished;
+    tree.apply(&spawn).unwrap();
+    tree.apply(&Event::Return {
+        node,
+        status,
+        value: &[],
+    })
+    .unwrap();
+    assert_eq!(Member::from(&tree.nodes()[0]).status, Some(NodeStatus::Invalid));
+    let success = rao_tree::Success::ZERO;
+    tree.apply(&Event::Score { node, success }).unwrap();
+    assert_eq!(Member::from(&tree.nodes()[0]).status, Some(NodeStatus::Finished));
+}
+
 /// Two trees: a root that ended like this over a child of success 1, and a root of success 0 over a child of success 0.5.
 fn beside(status: NodeStatus) -> Vec<Vec<Member>> {
     vec![

@@ -1,7 +1,7 @@
 //! What is refused, and that the error says what and where.
 
 use crate::forest::*;
-use rao_tree::credit::{Baseline, Credit, CreditError, DEPTHS, Estimator, Forest, Member, Rule, Running};
+use rao_tree::credit::{Baseline, Credit, CreditError, DEPTHS, DepthWeights, Estimator, Forest, Member, Rule, Running};
 use rao_tree::{Depth, NodeId, NodeStatus, Success, SuccessError};
 
 #[test]
@@ -13,18 +13,18 @@ fn options_outside_their_range_are_named() {
     };
     type Set = fn(&mut Estimator, f32);
     let options: [(&str, Set, &[f32], &[f32]); 4] = [
-        ("lambda", |e, value| e.lambda = value, &[0.0, 0.4, 2.0], &[-0.1]),
+        ("lambda", |e, value| e.lambda = value, &[0.0, 0.4, 1e3], &[-0.1, 1.1e3]),
         (
             "router_penalty",
             |e, value| e.router_penalty = value,
-            &[0.0, 0.4],
-            &[-0.1],
+            &[0.0, 0.4, 1e3],
+            &[-0.1, 1.1e3],
         ),
         (
             "depth_gamma",
             |e, value| e.depth_gamma = value,
-            &[0.5, 1.0, 2.0],
-            &[0.0, -1.0],
+            &[f32::MIN_POSITIVE, 0.5, 1.0, 1e3],
+            &[0.0, -1.0, 1.1e3],
         ),
         ("turn_gamma", |e, value| e.turn_gamma = value, &[0.5, 1.0], &[0.0, 1.5]),
     ];
@@ -41,10 +41,34 @@ fn options_outside_their_range_are_named() {
         }
     }
     let error = with(|e, value| e.lambda = value, -0.5).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "lambda must be a finite number of at least 0, got -0.5"
-    );
+    assert_eq!(error.to_string(), "lambda must be from 0 to 1000, got -0.5");
+}
+
+/// At the ends of every range, over the deepest tree there is: numbers all through.
+#[test]
+fn no_option_within_its_range_makes_a_number_that_is_none() {
+    let parents = (0..DEPTHS).map(|index| index.checked_sub(1).map(|parent| parent as u32));
+    let chain = tree(&parents.map(|parent| finished(parent, 1.0)).collect::<Vec<_>>());
+    let group = vec![chain, tree(&[finished(None, 0.0)]), tree(&[finished(None, 1.0)])];
+    for (_, estimator) in estimators() {
+        for reward in [0.0, 1e3] {
+            for depth_gamma in [f32::MIN_POSITIVE, 1.0, 1e3] {
+                let estimator = Estimator {
+                    lambda: reward,
+                    router_penalty: reward,
+                    depth_weights: DepthWeights::Discount,
+                    depth_gamma,
+                    ..estimator
+                };
+                let credits = credits(&estimator, std::slice::from_ref(&group));
+                let nodes = credits.iter().flatten().flatten();
+                assert!(
+                    nodes.map(|c| c.reward + c.advantage + c.weighted).all(f32::is_finite),
+                    "{estimator:?}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

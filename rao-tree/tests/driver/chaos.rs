@@ -152,7 +152,8 @@ impl Caller {
         wish
     }
 
-    /// Spawns, and asserts that the child has no more than its parent had left.
+    /// Spawns, and asserts that the child has no more than its parent had left by the driver's own account; `assert_within_budgets` keeps
+    /// the books from the log, without the driver.
     fn spawn(&mut self, parent: Option<NodeId>, wish: Budget) -> NodeId {
         let above = parent.map(|parent| {
             let given = self.run.driver.tree().node(parent).unwrap().budget;
