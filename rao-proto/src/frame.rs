@@ -173,20 +173,31 @@ pub fn encode(record: &Record<'_>, out: &mut [u8]) -> Result<usize, EncodeError>
     let available = out.len();
     let room = available.min(FRAME_MAX).saturating_sub(CHECKSUM_LEN);
     // The payload is written first and measured afterwards: the common case takes one pass.
-    let payload = out
-        .get_mut(HEADER_LEN..room)
-        .and_then(|payload| write_payload(record, payload));
-    let Some(payload_len) = payload else {
+    let Some(payload_len) = write_before_checksum(record, &mut out[..room]) else {
         let needed = encoded_len(record)?;
         return Err(EncodeError::BufferTooSmall { needed, available });
     };
     let checksum_at = HEADER_LEN + payload_len;
-    out[0] = VERSION;
-    // At most PAYLOAD_MAX, so the cast keeps every bit.
-    out[1..HEADER_LEN].copy_from_slice(&(payload_len as u32).to_le_bytes());
     let sum = checksum(&out[..checksum_at]);
     out[checksum_at..checksum_at + CHECKSUM_LEN].copy_from_slice(&sum.to_le_bytes());
     Ok(checksum_at + CHECKSUM_LEN)
+}
+
+/// Writes header and payload to the front of `out` and returns the length of the payload; `None` where they do not fit.
+fn write_before_checksum(record: &Record<'_>, out: &mut [u8]) -> Option<usize> {
+    #[cfg(target_pointer_width = "64")]
+    if let Some(len) = crate::spawn::write(record, out) {
+        return Some(len);
+    }
+    let len = write_payload(record, out.get_mut(HEADER_LEN..)?)?;
+    write_header(len, out);
+    Some(len)
+}
+
+/// Writes version and length; `payload_len` is at most [`PAYLOAD_MAX`], so that the cast keeps every bit.
+pub(crate) fn write_header(payload_len: usize, out: &mut [u8]) {
+    out[0] = VERSION;
+    out[1..HEADER_LEN].copy_from_slice(&(payload_len as u32).to_le_bytes());
 }
 
 /// Writes the payload to the front of `out` and returns its length; `None` where it does not fit.
@@ -295,6 +306,15 @@ pub(crate) fn unknown_event(payload: &[u8]) -> Option<Result<u32, Malformed>> {
 }
 
 pub(crate) fn decode_payload(payload: &[u8]) -> Result<Record<'_>, PayloadError> {
+    #[cfg(target_pointer_width = "64")]
+    if let Some(record) = crate::spawn::read(payload) {
+        return Ok(record);
+    }
+    decode_by_serde(payload)
+}
+
+/// Any event, and why it is none.
+fn decode_by_serde(payload: &[u8]) -> Result<Record<'_>, PayloadError> {
     if let Some(kind) = unknown_event(payload) {
         return Err(PayloadError::UnknownEvent(kind?));
     }
@@ -356,6 +376,60 @@ mod tests {
                 let decoded = decode_payload(expected).ok().unwrap();
                 assert_eq!(write_payload(&decoded, &mut again), Some(expected.len()));
                 assert_eq!(again, by_hand);
+            }
+        }
+    }
+
+    /// The same for spawns, and back: what is read by hand, serde reads alike, whatever the bytes.
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn spawns_are_written_and_read_as_serde_does() {
+        use crate::types::{Budget, Depth};
+
+        // Both sides of every length of a varint, and those that are left to serde.
+        let mut numbers = [0; 20];
+        for (pair, exponent) in numbers.chunks_mut(2).zip((7..=63).step_by(7).chain([63])) {
+            pair.copy_from_slice(&[(1 << exponent) - 1, 1 << exponent]);
+        }
+        numbers[19] = u64::MAX;
+        for (index, &number) in numbers.iter().enumerate() {
+            let other = numbers[(7 * index) % numbers.len()];
+            let event = Event::Spawn {
+                node: NodeId(number as u32),
+                parent: (index % 3 > 0).then_some(NodeId(other as u32)),
+                depth: Depth(number as u8),
+                task: &"Größe 🌲 ".repeat(10)["Größe 🌲 ".len() * (index % 10)..],
+                budget: Budget {
+                    depth: other as u8,
+                    nodes: other as u32,
+                    children: number as u16,
+                    steps: other as u16,
+                    tokens: number,
+                    deadline_us: (index % 4 > 0).then_some(other),
+                },
+            };
+            let record = Record { at_us: other, event };
+            let (mut by_serde, mut by_hand) = ([0; 300], [0; 300]);
+            let expected = postcard::to_slice(&record, &mut by_serde).unwrap();
+            for room in 0..HEADER_LEN + expected.len() {
+                assert_eq!(write_before_checksum(&record, &mut by_hand[..room]), None);
+            }
+            assert_eq!(write_before_checksum(&record, &mut by_hand), Some(expected.len()));
+            assert_eq!(by_hand[HEADER_LEN..][..expected.len()], *expected);
+            let left_to_serde = number.max(other) >> 56 > 0;
+            assert!(left_to_serde || crate::spawn::write(&record, &mut by_hand).is_some());
+            assert!(left_to_serde || crate::spawn::read(expected) == Some(record));
+            assert_eq!(decode_payload(expected).ok(), Some(record));
+
+            for end in 0..expected.len() {
+                assert_eq!(crate::spawn::read(&expected[..end]), None);
+                for change in 1..=u8::MAX {
+                    expected[end] ^= change;
+                    if let Some(read) = crate::spawn::read(expected) {
+                        assert_eq!(decode_by_serde(expected).ok(), Some(read));
+                    }
+                    expected[end] ^= change;
+                }
             }
         }
     }

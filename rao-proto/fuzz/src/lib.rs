@@ -22,15 +22,13 @@ pub const TARGETS: [(&str, Target); 4] = [
     ("driver", driver),
 ];
 
-static CRC: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
-
 /// A sound frame around any payload: chance does not find a checksum.
 pub fn frame(payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(payload.len() + 9);
     bytes.push(rao_proto::VERSION);
     bytes.extend((payload.len() as u32).to_le_bytes());
     bytes.extend(payload);
-    bytes.extend(CRC.checksum(&bytes).to_le_bytes());
+    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     bytes
 }
 
@@ -42,7 +40,7 @@ pub fn mend(bytes: &mut [u8]) {
         let Some((frame, behind)) = rest.split_at_mut_checked(len + 4) else {
             return;
         };
-        let checksum = CRC.checksum(&frame[..len]);
+        let checksum = crc32fast::hash(&frame[..len]);
         frame[len..].copy_from_slice(&checksum.to_le_bytes());
         rest = behind;
     }

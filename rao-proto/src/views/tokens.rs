@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::BorrowedBytes;
 use crate::types::Token;
+use crate::varint;
 
 /// Tokens borrowed from memory or from a frame; equal when they hold the same tokens, wherever they lie.
 ///
@@ -172,22 +173,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Tokens<'a> {
     }
 }
 
-/// Takes one LEB128 varint off the front; `None` where it is torn, longer than it need be, or above 32 bits.
+/// Takes the varint of one token off the front.
 fn split_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let mut value = 0;
-    for (index, &byte) in bytes.iter().enumerate().take(VARINT_LEN_MAX) {
-        value |= u32::from(byte & 0x7F) << (7 * index);
-        if byte & 0x80 == 0 {
-            let overlong = byte == 0 && index > 0;
-            let overflow = index + 1 == VARINT_LEN_MAX && byte > 0x0F;
-            return if overlong || overflow {
-                None
-            } else {
-                Some((value, &bytes[index + 1..]))
-            };
-        }
-    }
-    None
+    let (value, rest) = varint::split::<32>(bytes)?;
+    Some((value as u32, rest))
 }
 
 /// Fills `out` with the varints of `tokens`, which take exactly that many bytes.
@@ -196,82 +185,16 @@ fn split_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
 /// cannot be foreseen. The last ones, where the zeros would not fit, go byte by byte.
 fn fill_with_varints(tokens: &[Token], mut out: &mut [u8]) {
     for token in tokens {
-        let (varint, len) = varint(token.0);
+        let (bytes, len) = varint::short(token.0);
         match out.first_chunk_mut() {
-            Some(window) => *window = varint,
-            None => out.iter_mut().zip(varint).for_each(|(out, byte)| *out = byte),
+            Some(window) => *window = bytes,
+            None => out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = byte),
         }
         out = out.split_at_mut_checked(len).map_or(&mut [], |(_, rest)| rest);
     }
 }
 
-/// The varint of `value`, zeros behind it, and its length.
-fn varint(value: u32) -> ([u8; 8], usize) {
-    let value = u64::from(value);
-    // Seven bits to a byte, in halves: 14 bits to two bytes, then 7 to one.
-    let halves = value & 0x3FFF | (value & 0x0FFF_C000) << 2;
-    let groups = halves & 0x007F_007F | (halves & 0x3F80_3F80) << 1 | (value & 0xF000_0000) << 4;
-    let above = |max| u64::from(value > max);
-    let more = [above(0x7F), above(0x3FFF), above(0x1F_FFFF), above(0x0FFF_FFFF)];
-    let continued = more[0] << 7 | more[1] << 15 | more[2] << 23 | more[3] << 31;
-    let len = 1 + more[0] + more[1] + more[2] + more[3];
-    ((groups | continued).to_le_bytes(), len as usize)
-}
-
 /// Bytes of all varints together.
 fn bytes_of(tokens: &[Token]) -> usize {
-    tokens.iter().fold(0, |bytes, token| bytes + varint_len(token.0))
-}
-
-/// Bytes of `value` as a varint: 7 bits each, at least one. Comparisons rather than leading zeros: those of several tokens go at once.
-const fn varint_len(value: u32) -> usize {
-    1 + (value > 0x7F) as usize
-        + (value > 0x3FFF) as usize
-        + (value > 0x1F_FFFF) as usize
-        + (value > 0x0FFF_FFFF) as usize
-}
-
-/// 32 bits in groups of 7.
-const VARINT_LEN_MAX: usize = 5;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn varint_lengths_change_where_seven_bits_run_out() {
-        for (value, len) in [
-            (0, 1),
-            (127, 1),
-            (128, 2),
-            (16_383, 2),
-            (16_384, 3),
-            (2_097_151, 3),
-            (2_097_152, 4),
-        ] {
-            assert_eq!(varint_len(value), len, "{value}");
-        }
-        assert_eq!(
-            [varint_len((1 << 28) - 1), varint_len(1 << 28), varint_len(u32::MAX)],
-            [4, 5, 5]
-        );
-    }
-
-    #[test]
-    fn varints_have_one_form() {
-        assert_eq!(split_varint(&[0x00]), Some((0, &[][..])));
-        assert_eq!(split_varint(&[0xAC, 0x02, 0x07]), Some((300, &[0x07][..])));
-        assert_eq!(split_varint(&[0xFF, 0xFF, 0xFF, 0xFF, 0x0F]), Some((u32::MAX, &[][..])));
-        let refused: [&[u8]; 6] = [
-            &[],
-            &[0x80],
-            &[0x80, 0x00],
-            &[0xFF, 0xFF, 0xFF, 0xFF, 0x1F],
-            &[0x80, 0x80, 0x80, 0x80, 0x00],
-            &[0x80, 0x80, 0x80, 0x80, 0x80, 0x01],
-        ];
-        for bytes in refused {
-            assert_eq!(split_varint(bytes), None, "{bytes:02x?}");
-        }
-    }
+    tokens.iter().fold(0, |bytes, token| bytes + varint::short_len(token.0))
 }
