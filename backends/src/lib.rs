@@ -44,5 +44,12 @@
 
 #[cfg(feature = "candle")]
 pub mod candle;
+#[cfg(feature = "llama-cpp")]
+pub mod llama_cpp;
 mod random;
+#[cfg(any(feature = "candle", feature = "llama-cpp"))]
+mod sampling;
 pub mod scripted;
+
+#[cfg(any(feature = "candle", feature = "llama-cpp"))]
+pub use sampling::SamplerError;

@@ -382,3 +382,46 @@ mod sampler {
         }
     }
 }
+
+#[cfg(feature = "llama-cpp")]
+mod llama_cpp {
+    use super::*;
+    use rao_backends::llama_cpp::{KvPrecision, LlamaCpp, LlamaCppOptions, ModelFile, quantise};
+    use rao_tree::WeightsVersion;
+    use std::path::Path;
+
+    /// Two layers of width 32 over [`VOCAB`] tokens, written by `candle::gguf`; `tests/llama_cpp.rs` says how it came about.
+    const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-f32.gguf");
+
+    fn make(file: &ModelFile, slots: u32, batch: u32) -> LlamaCpp {
+        let options = LlamaCppOptions {
+            slots,
+            batch,
+            window: 64,
+            threads: 1,
+            kv: KvPrecision::F32,
+            vocab: Some(VOCAB as usize),
+            ..LlamaCppOptions::default()
+        };
+        LlamaCpp::load(file.clone(), WeightsVersion(4), options).expect("a sound file")
+    }
+
+    #[test]
+    fn in_full_precision_it_keeps_the_contract() {
+        let file = ModelFile::new(Path::new(MODEL));
+        // A slot for everybody; and a cache far too small, in batches that cut prompts.
+        for (slots, batch) in [(32, 512), (2, 5)] {
+            keeps_the_contract(|| make(&file, slots, batch));
+        }
+    }
+
+    #[test]
+    fn quantised_it_keeps_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        for kind in ["q8_0", "q4_0", "q4_k_m"] {
+            let path = folder.path().join(kind);
+            quantise(Path::new(MODEL), &path, kind.parse().unwrap()).unwrap();
+            keeps_the_contract(|| make(&ModelFile::new(path.clone()), 3, 7));
+        }
+    }
+}

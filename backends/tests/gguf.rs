@@ -361,3 +361,29 @@ fn names_of_quantisations_read_back() {
     let error = "Q8_0".parse::<Quant>().unwrap_err().to_string();
     assert_eq!(error, "no quantisation \"Q8_0\": there are f32, f16, q8_0 and q4_0");
 }
+
+/// The model that the tests of the llama.cpp backend sample, which may be built without Candle. `RAO_WRITE=1` writes it anew.
+#[test]
+fn the_file_for_the_other_backends_tests_is_what_is_written_today() {
+    let config = ModelConfig {
+        hidden_size: 32,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 16,
+        intermediate_size: 64,
+        max_position_embeddings: 64,
+        ..ModelConfig::tiny(70)
+    };
+    let weights = Weights::new(&config, 5, &Device::Cpu).unwrap();
+    // Random weights say nearly the same of everything: larger ones have opinions.
+    for (_, var) in weights.iter() {
+        let larger = (var.as_tensor() * 4.0).unwrap();
+        var.set(&larger).unwrap();
+    }
+    let bytes = bytes(&weights, Quant::F32);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-f32.gguf");
+    if std::env::var_os("RAO_WRITE").is_some() {
+        std::fs::write(path, &bytes).unwrap();
+    }
+    assert!(std::fs::read(path).unwrap() == bytes, "{path} is another file");
+}

@@ -31,7 +31,7 @@ fn pack(weights: &Weights) -> Arc<SamplerWeights> {
 }
 
 /// Samples 40 sequences with masks at this temperature, prompts of 1 to 40 tokens, and packs them for the learner.
-fn sampled(sampler: &mut Sampler, temperature: f32) -> PackedBatch {
+fn sampled(sampler: &mut impl Policy, temperature: f32) -> PackedBatch {
     let words = Mask::words(VOCAB);
     let prompts: Vec<Vec<Token>> = (1..=40_u32)
         .map(|length| (0..length).map(|i| Token((i * 7 + length) % VOCAB as u32)).collect())

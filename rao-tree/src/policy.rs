@@ -39,6 +39,22 @@ pub trait Policy {
     }
 }
 
+impl<P: Policy + ?Sized> Policy for &mut P {
+    type Error = P::Error;
+
+    fn sample(&mut self, batch: &mut [Request<'_>]) -> Result<usize, P::Error> {
+        (**self).sample(batch)
+    }
+
+    fn weights(&self) -> WeightsVersion {
+        (**self).weights()
+    }
+
+    fn forget(&mut self, sequence: SequenceId) {
+        (**self).forget(sequence);
+    }
+}
+
 /// One action wanted from the policy.
 pub struct Request<'a> {
     /// Names the node's context, for prefix caches.

@@ -179,6 +179,7 @@ pub fn settings(temperature: f32, progress: &Arc<Progress>) -> Settings {
         keep_transcripts: false,
         keep_log: false,
         trees_in_flight: 32,
+        sink: None,
         progress: Arc::clone(progress),
     }
 }

@@ -91,6 +91,7 @@ async fn roll(benchmark: &Benchmark, task: &Task, children: usize, concurrent: u
         keep_transcripts: false,
         keep_log: false,
         trees_in_flight: 1,
+        sink: None,
         progress: Arc::new(Progress::default()),
     };
     let mut engine = InProcess::new(vec![perfect(children)]);

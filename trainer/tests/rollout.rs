@@ -115,6 +115,7 @@ fn settings() -> Settings {
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: 2,
+        sink: None,
         progress: Arc::new(Progress::default()),
     }
 }

@@ -16,6 +16,7 @@ fn settings() -> Settings {
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: 16,
+        sink: None,
         progress: Arc::new(Progress::default()),
     }
 }

@@ -15,9 +15,10 @@ pub use transcript::{Span, Transcript};
 pub use tree_run::VecArena;
 pub use worker::Worker;
 
+use rao_proto::EventSink;
 use rao_tree::{Limits, Tree};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// One tree to roll out.
 pub struct Job<E> {
@@ -44,9 +45,14 @@ pub struct Settings {
     pub keep_log: bool,
     /// Trees that one worker has under way at once: bounds memory, changes no result.
     pub trees_in_flight: usize,
+    /// Gets every event as it happens, of all trees mixed: for a single tree, its trace, which then survives the process.
+    pub sink: Option<SharedSink>,
     /// Counts what has been done, for whoever watches; and asks the workers to stop.
     pub progress: Arc<Progress>,
 }
+
+/// A sink that several workers write to.
+pub type SharedSink = Arc<Mutex<dyn EventSink + Send>>;
 
 /// Counters that workers add to while they work.
 #[derive(Debug, Default)]

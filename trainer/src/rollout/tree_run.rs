@@ -1,13 +1,14 @@
 //! One tree under way: the driver, the environments of its live nodes, and the buffers that their actions grow in.
 
 use super::transcript::{Span, Transcript};
-use super::{Rollout, RolloutError, Settings};
+use super::{Rollout, RolloutError, Settings, SharedSink};
 use rao_proto::{EncodeError, EventSink, Record, encode, encoded_len};
 use rao_tree::{
     Action, Answer, Arena, ArenaFull, Budget, Completion, Driver, DriverError, Environment, Mask, Node, NodeId,
     NodeStatus, Observation, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
 };
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// An arena that grows on the heap, up to the tree's own cap of nodes.
@@ -33,14 +34,18 @@ impl Arena for VecArena {
     }
 }
 
-/// The event log of one tree, in memory; remembers the first event that could not be encoded.
+/// The event log of one tree, in memory and wherever else it goes; remembers the first event that could not be encoded.
 struct Log {
+    sink: Option<SharedSink>,
     bytes: Option<Vec<u8>>,
     error: Option<EncodeError>,
 }
 
 impl EventSink for Log {
     fn record(&mut self, record: &Record<'_>) {
+        if let Some(sink) = &self.sink {
+            sink.lock().unwrap_or_else(PoisonError::into_inner).record(record);
+        }
         let Some(bytes) = &mut self.bytes else { return };
         let start = bytes.len();
         let written = encoded_len(record).and_then(|len| {
@@ -102,6 +107,7 @@ impl<E: Environment> TreeRun<E> {
         settings: &Settings,
     ) -> Self {
         let mut log = Log {
+            sink: settings.sink.clone(),
             bytes: settings.keep_log.then(Vec::new),
             error: None,
         };

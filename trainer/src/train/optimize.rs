@@ -85,6 +85,7 @@ pub async fn optimize(
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: rao.tasks * rao.trees,
+        sink: None,
         progress: Arc::clone(progress),
     };
     let mut engine = trainee.engine(config.threads)?;

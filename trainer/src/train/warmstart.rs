@@ -117,6 +117,7 @@ fn lessons(
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: 64,
+        sink: None,
         progress: Arc::clone(progress),
     };
     let rollouts = Worker::new(teacher(warm.teacher)).rollout(next, &settings)?;

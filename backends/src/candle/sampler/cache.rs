@@ -1,7 +1,8 @@
 //! Keys and values of many sequences, in blocks of [`LANES`] positions, with what to give up when room runs out.
 
 use super::geometry::Geometry;
-use super::simd::{Aligned, LANES};
+use super::simd::Aligned;
+use crate::sampling::softmax::LANES;
 use rao_tree::{SequenceId, Token};
 use std::collections::HashMap;
 

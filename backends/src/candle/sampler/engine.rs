@@ -1,17 +1,17 @@
 //! The sampler: which tokens to feed, in which chunks, and what to draw.
 
 use super::cache::Cache;
-use super::draw::Draw;
 use super::forward::{Forward, Row};
 use super::weights::SamplerWeights;
 use crate::random::uniform;
-use rao_tree::{Mask, Next, Policy, Request, SequenceId, Stop, Token, WeightsVersion};
+use crate::sampling::{Draw, SamplerError, consult, validate};
+use rao_tree::{Mask, Policy, Request, SequenceId, WeightsVersion};
 use std::sync::Arc;
 
 /// How much memory a [`Sampler`] may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SamplerOptions {
-    /// Longest context, prompt and completion together; what exceeds it ends as [`Stop::ContextOverflow`]. The model's own
+    /// Longest context, prompt and completion together; what exceeds it ends as [`rao_tree::Stop::ContextOverflow`]. The model's own
     /// limit applies as well.
     pub window: usize,
     /// Bytes of keys and values kept. Raised to what one sequence of `window` tokens needs. Results never depend on it.
@@ -29,42 +29,6 @@ impl Default for SamplerOptions {
             chunk_rows: 256,
         }
     }
-}
-
-/// Why a whole batch could not be advanced.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SamplerError {
-    /// The model gave a logit that is not a finite number: the weights have diverged.
-    #[error("a logit of sequence {} is not finite", sequence.0)]
-    NonFinite {
-        /// The sequence.
-        sequence: SequenceId,
-    },
-    /// There is nothing to continue.
-    #[error("the prompt of sequence {} is empty", sequence.0)]
-    EmptyPrompt {
-        /// The sequence.
-        sequence: SequenceId,
-    },
-    /// A token that the model does not know.
-    #[error("sequence {} holds token {}, the vocabulary ends at {vocab}", sequence.0, token.0)]
-    UnknownToken {
-        /// The sequence.
-        sequence: SequenceId,
-        /// The token.
-        token: Token,
-        /// Size of the vocabulary.
-        vocab: usize,
-    },
-    /// A temperature that is negative or not finite.
-    #[error("sequence {} asks for temperature {temperature}", sequence.0)]
-    Temperature {
-        /// The sequence.
-        sequence: SequenceId,
-        /// What was asked.
-        temperature: f32,
-    },
 }
 
 /// Samples a Qwen3 decoder on one thread; the [module](super) says what it promises.
@@ -128,34 +92,12 @@ impl Sampler {
         self.window
     }
 
-    fn validate(&self, request: &Request<'_>) -> Result<(), SamplerError> {
-        let sequence = request.sequence;
-        let vocab = self.weights.geometry.vocab;
-        if request.prompt.is_empty() {
-            return Err(SamplerError::EmptyPrompt { sequence });
-        }
-        let known = |token: &&Token| token.0 as usize >= vocab;
-        if let Some(&token) = request
-            .prompt
-            .iter()
-            .find(known)
-            .or_else(|| request.completion.tokens().iter().find(known))
-        {
-            return Err(SamplerError::UnknownToken { sequence, token, vocab });
-        }
-        let temperature = request.temperature;
-        if !temperature.is_finite() || temperature < 0.0 {
-            return Err(SamplerError::Temperature { sequence, temperature });
-        }
-        Ok(())
-    }
-
     /// Collects what is unfinished into `live`, ending what cannot draw even once. Returns how many it ended.
     fn begin(&mut self, batch: &mut [Request<'_>]) -> Result<usize, SamplerError> {
         self.live.clear();
         self.rows.clear();
         for request in batch.iter().filter(|request| request.stop.is_none()) {
-            self.validate(request)?;
+            validate(request, self.weights.geometry.vocab)?;
         }
         let words = Mask::words(self.weights.geometry.vocab);
         self.masks.resize(batch.len() * words, 0);
@@ -276,34 +218,12 @@ impl Policy for Sampler {
     }
 }
 
-/// Whether a request can draw once more; if so, `mask` holds what it may draw.
-fn consult(request: &mut Request<'_>, mask: &mut [u64], window: usize, vocab: usize) -> Option<Stop> {
-    let mut stuck = false;
-    if let Some(constraint) = request.constraint.as_deref_mut() {
-        if constraint.next(request.completion.tokens(), &mut Mask::cleared(mask)) == Next::Complete {
-            return Some(Stop::Complete);
-        }
-        // Bits beyond the vocabulary name no token.
-        if let (Some(last), tail @ 1..) = (mask.last_mut(), vocab % 64) {
-            *last &= (1 << tail) - 1;
-        }
-        stuck = mask.iter().all(|word| *word == 0);
-    }
-    if request.completion.is_full() {
-        Some(Stop::Length)
-    } else if request.prompt.len() + request.completion.len() > window {
-        Some(Stop::ContextOverflow)
-    } else {
-        stuck.then_some(Stop::Stuck)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Geometry;
     use super::*;
     use pulp::Arch;
-    use rao_tree::{Completion, PolicyExt};
+    use rao_tree::{Completion, PolicyExt, Token};
 
     fn weights() -> Arc<SamplerWeights> {
         let (vocab, hidden, head_dim) = (50, 24, 22);

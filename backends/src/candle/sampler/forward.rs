@@ -4,8 +4,9 @@ use super::attention::{Attend, Heads, Rope, Store, TOGETHER};
 use super::cache::{Cache, Slot};
 use super::geometry::Geometry;
 use super::matmul::Matmul;
-use super::simd::{Aligned, LANES, RmsNorm, SwiGlu};
+use super::simd::{Aligned, RmsNorm, SwiGlu};
 use super::weights::SamplerWeights;
+use crate::sampling::softmax::LANES;
 use pulp::Arch;
 
 /// One pending token.

@@ -1,6 +1,7 @@
 //! The shape of a decoder, as far as sampling needs it.
 
-use super::simd::{LANES, PANEL};
+use super::simd::PANEL;
+use crate::sampling::softmax::LANES;
 
 /// The shape of a Qwen3 decoder. [`Geometry::validate`] says what must hold.
 #[derive(Clone, Debug, PartialEq)]

@@ -23,7 +23,6 @@
 
 mod attention;
 mod cache;
-mod draw;
 mod engine;
 mod forward;
 mod geometry;
@@ -31,6 +30,7 @@ mod matmul;
 mod simd;
 mod weights;
 
-pub use engine::{Sampler, SamplerError, SamplerOptions};
+pub use crate::sampling::SamplerError;
+pub use engine::{Sampler, SamplerOptions};
 pub use geometry::{Geometry, GeometryError};
 pub use weights::{PackError, SamplerWeights};

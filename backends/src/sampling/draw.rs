@@ -1,12 +1,12 @@
 //! One token from one row of logits.
 
-use super::simd::{LANES, Softmax, fold_scalar};
+use super::softmax::{LANES, Softmax, fold_scalar};
 use pulp::Arch;
 use rao_tree::Token;
 
 /// Buffers of a draw.
 #[derive(Debug, Default)]
-pub(super) struct Draw {
+pub(crate) struct Draw {
     tokens: Vec<u32>,
     logits: Vec<f32>,
     weights: Vec<f32>,
@@ -14,13 +14,13 @@ pub(super) struct Draw {
 
 /// A logit that is not a number, or not finite.
 #[derive(Debug)]
-pub(super) struct NonFinite;
+pub(crate) struct NonFinite;
 
 impl Draw {
     /// Draws from the softmax of `logits / temperature` over the tokens that `mask` allows (at least one), by the inverse of the
     /// cumulative distribution at `uniform`; temperature 0 takes the largest logit, the lowest token on a tie.
     /// Returns the token and its log-probability, for temperature 0 that of temperature 1.
-    pub(super) fn draw(
+    pub(crate) fn draw(
         &mut self,
         arch: Arch,
         logits: &[f32],

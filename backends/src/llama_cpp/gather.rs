@@ -1,0 +1,91 @@
+//! From requests to jobs, and back.
+
+use super::engine::Job;
+use super::error::LlamaCppError;
+use crate::random::uniform;
+use crate::sampling::{SamplerError, consult, validate};
+use rao_tree::{Mask, Request, SequenceId};
+
+/// Asks the constraints, makes jobs of what is unfinished, and hands out what was drawn. Keeps its buffers.
+#[derive(Debug, Default)]
+pub(super) struct Gatherer {
+    live: Vec<usize>,
+    masks: Vec<u64>,
+    jobs: Vec<Job>,
+}
+
+impl Gatherer {
+    /// What [`rao_tree::Policy::sample`] promises, over a function that draws one token for every job.
+    pub(super) fn sample(
+        &mut self,
+        batch: &mut [Request<'_>],
+        client: u64,
+        vocab: usize,
+        window: usize,
+        mut run: impl FnMut(&mut Vec<Job>) -> Result<(), LlamaCppError>,
+    ) -> Result<usize, LlamaCppError> {
+        for request in batch.iter().filter(|request| request.stop.is_none()) {
+            validate(request, vocab)?;
+        }
+        let words = Mask::words(vocab);
+        self.masks.resize(batch.len() * words, 0);
+        self.live.clear();
+        let mut ended = 0;
+        for ((index, request), mask) in batch.iter_mut().enumerate().zip(self.masks.chunks_mut(words)) {
+            if request.stop.is_none() {
+                request.stop = consult(request, mask, window, vocab);
+                match request.stop {
+                    None => self.live.push(index),
+                    Some(_) => ended += 1,
+                }
+            }
+        }
+        while !self.live.is_empty() {
+            self.gather(batch, client, words);
+            run(&mut self.jobs)?;
+            for (job, &index) in self.jobs.iter().zip(&self.live) {
+                let request = &mut batch[index];
+                let sequence = request.sequence;
+                let (token, logprob) = job.drawn.ok_or(SamplerError::NonFinite { sequence })?;
+                let mask = &mut self.masks[index * words..][..words];
+                request.completion.push(token, logprob, job.masked.then_some(&*mask));
+                request.stop = consult(request, mask, window, vocab);
+                ended += usize::from(request.stop.is_some());
+            }
+            self.live.retain(|&index| batch[index].stop.is_none());
+            if ended > 0 {
+                break;
+            }
+        }
+        Ok(batch.iter().filter(|request| request.stop.is_some()).count())
+    }
+
+    /// One job for every live request.
+    fn gather(&mut self, batch: &[Request<'_>], client: u64, words: usize) {
+        self.jobs.truncate(self.live.len());
+        self.jobs.resize_with(self.live.len(), || Job {
+            key: (client, SequenceId(0)),
+            context: Vec::new(),
+            mask: Vec::new(),
+            masked: false,
+            temperature: 0.0,
+            uniform: 0.0,
+            drawn: None,
+        });
+        for (job, &index) in self.jobs.iter_mut().zip(&self.live) {
+            let request = &batch[index];
+            job.key = (client, request.sequence);
+            job.context.clear();
+            let context = request.prompt.iter().chain(request.completion.tokens());
+            job.context.extend(context.map(|token| token.0));
+            job.masked = request.constraint.is_some();
+            job.mask.clear();
+            if job.masked {
+                job.mask.extend_from_slice(&self.masks[index * words..][..words]);
+            }
+            job.temperature = request.temperature;
+            job.uniform = uniform(request.seed, request.completion.len());
+            job.drawn = None;
+        }
+    }
+}
