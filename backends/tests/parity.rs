@@ -32,15 +32,20 @@ fn pack(weights: &Weights) -> Arc<SamplerWeights> {
 
 /// Samples 40 sequences with masks at this temperature, prompts of 1 to 40 tokens, and packs them for the learner.
 fn sampled(sampler: &mut impl Policy, temperature: f32) -> PackedBatch {
-    let words = Mask::words(VOCAB);
     let prompts: Vec<Vec<Token>> = (1..=40_u32)
         .map(|length| (0..length).map(|i| Token((i * 7 + length) % VOCAB as u32)).collect())
         .collect();
+    sampled_behind(sampler, &prompts, temperature)
+}
+
+/// What the sampler draws behind these prompts, [`ROOM`] tokens each, packed for the learner.
+fn sampled_behind(sampler: &mut impl Policy, prompts: &[Vec<Token>], temperature: f32) -> PackedBatch {
+    let words = Mask::words(VOCAB);
     let mut buffers: Vec<_> = prompts
         .iter()
         .map(|_| (vec![Token(0); ROOM], vec![0.0; ROOM], vec![0; ROOM * words]))
         .collect();
-    let mut grammars: Vec<Thirds> = (0..40).map(Thirds).collect();
+    let mut grammars: Vec<Thirds> = (0..prompts.len() as u32).map(Thirds).collect();
     let mut requests: Vec<Request<'_>> = prompts
         .iter()
         .zip(&mut buffers)
@@ -77,7 +82,7 @@ fn sampled(sampler: &mut impl Policy, temperature: f32) -> PackedBatch {
 
 fn gap(learner: &Learner, batch: &PackedBatch) -> f32 {
     let found = learner.logprobs(batch).unwrap();
-    assert_eq!(found.len(), 40 * ROOM);
+    assert_eq!(found.len(), batch.behaviour_logprobs.len());
     let gaps = found.iter().zip(&batch.behaviour_logprobs).map(|(a, b)| (a - b).abs());
     gaps.fold(0.0, f32::max)
 }
@@ -121,4 +126,98 @@ fn after_an_update_the_old_samples_are_off_and_published_weights_agree_again() {
     assert_eq!(sampler.weights(), WeightsVersion(1));
     let batch = sampled(&mut sampler, 1.0);
     assert!(gap(&learner, &batch) < 2e-4, "{}", gap(&learner, &batch));
+}
+
+#[cfg(feature = "llama-cpp")]
+mod llama_cpp {
+    use super::*;
+    use rao_backends::candle::gguf::{self, Quant, SpecialTokens, TokenKind, Vocabulary};
+    use rao_backends::llama_cpp::{KvPrecision, LlamaCpp, LlamaCppOptions, ModelFile};
+
+    /// Largest difference of log-probabilities, in nats.
+    const BOUND: f32 = 1e-3;
+
+    fn policy(weights: &Weights, quant: Quant, slots: u32) -> LlamaCpp {
+        let tokens = (0..VOCAB).map(|id| (format!("<{id}>"), TokenKind::Word));
+        let special = SpecialTokens {
+            bos: Token(0),
+            eos: Token(1),
+            pad: Token(0),
+        };
+        let vocabulary = Vocabulary::new(tokens, special).unwrap();
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        gguf::save(weights, &vocabulary, quant, WeightsVersion(0), &path).unwrap();
+        let options = LlamaCppOptions {
+            slots,
+            window: 512,
+            threads: 2,
+            batch: 100,
+            kv: KvPrecision::F32,
+            fingerprint: Some(vocabulary.fingerprint().to_owned()),
+            ..LlamaCppOptions::default()
+        };
+        LlamaCpp::load(ModelFile::new(path), WeightsVersion(0), options).unwrap()
+    }
+
+    fn model(kv_heads: usize, tied: bool) -> Weights {
+        let config = ModelConfig {
+            num_key_value_heads: kv_heads,
+            tie_word_embeddings: tied,
+            max_position_embeddings: 512,
+            ..ModelConfig::tiny(VOCAB)
+        };
+        Weights::new(&config, 3, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn in_f32_both_backends_find_every_token_as_likely() {
+        for (kv_heads, tied) in [(4, false), (2, true), (1, false)] {
+            let weights = model(kv_heads, tied);
+            let mut policy = policy(&weights, Quant::F32, 64);
+            let learner = Learner::new(Qwen3::new(weights), AdamWConfig::default()).unwrap();
+            for temperature in [1.0, 0.6] {
+                let gap = gap(&learner, &sampled(&mut policy, temperature));
+                assert!(gap < BOUND, "{gap}");
+            }
+        }
+    }
+
+    #[test]
+    fn so_they_do_at_any_length_after_reuse_and_after_eviction() {
+        let weights = model(2, false);
+        // Room for all of them, and for far too few.
+        for slots in [16, 2] {
+            let mut policy = policy(&weights, Quant::F32, slots);
+            let learner = Learner::new(Qwen3::new(weights.copy().unwrap()), AdamWConfig::default()).unwrap();
+            let token = |i: usize| Token((i * 31 % VOCAB) as u32);
+            let lengths = [1, 2, 31, 32, 33, 99, 100, 101, 255, 256, 257, 450];
+            // Without room everything is computed at every step: fewer, shorter ones will do.
+            let lengths = if slots < lengths.len() as u32 {
+                &lengths[..6]
+            } else {
+                &lengths
+            };
+            let mut prompts: Vec<Vec<Token>> = lengths.iter().map(|&length| (0..length).map(token).collect()).collect();
+            // Twice: the second time all but the last token is in the cache. Then with more behind it, as a node's next turn.
+            for more in [0, 0, 13] {
+                for prompt in &mut prompts {
+                    prompt.extend((0..more).map(|i| token(i + 5)));
+                }
+                let gap = gap(&learner, &sampled_behind(&mut policy, &prompts, 1.0));
+                assert!(gap < BOUND, "{slots} slots: {gap}");
+            }
+        }
+    }
+
+    #[test]
+    fn fewer_bits_are_further_off_but_not_far() {
+        let weights = model(4, false);
+        let learner = Learner::new(Qwen3::new(weights.copy().unwrap()), AdamWConfig::default()).unwrap();
+        let gaps = [Quant::F32, Quant::F16, Quant::Q8_0, Quant::Q4_0].map(|quant| {
+            let mut policy = policy(&weights, quant, 64);
+            gap(&learner, &sampled(&mut policy, 1.0))
+        });
+        assert!(gaps.is_sorted(), "{gaps:?}");
+        assert!(gaps[1] < 0.02 && gaps[2] < 0.2, "{gaps:?}");
+    }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use rao_backends::candle::sampler::Sampler;
-pub use rao_backends::candle::{Objective, StepReport};
+pub use rao_backends::candle::{Objective, SequenceRatio, StepReport};
 
 /// Longest context of the policies that are trained here.
 const WINDOW: usize = CONTEXT_MAX as usize;
@@ -158,6 +158,12 @@ impl Trainee {
         let report = self.learner.update(&batch, objective, lr)?;
         self.version.0 += 1;
         Ok(report)
+    }
+
+    /// The weights as they are: one more with every update.
+    #[must_use]
+    pub fn version(&self) -> WeightsVersion {
+        self.version
     }
 
     /// An engine with one sampler of these weights per thread; 0 takes one per core.

@@ -23,6 +23,11 @@ impl Phase {
         self.0.set_message(message.to_owned());
     }
 
+    /// A line above the bar that stays, on standard error; unlike the bar also where that is no terminal.
+    pub fn warn(&self, message: &str) {
+        self.0.suspend(|| eprintln!("rao: warning: {message}"));
+    }
+
     /// The phase is over; its last line stays.
     pub fn end(self, message: &str) {
         self.0.set_length(self.0.position());

@@ -73,6 +73,17 @@ fn a_run_learns_to_delegate_and_everything_it_leaves_reads_back() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(steps.iter().filter(|step| step["phase"] == "recursive").count(), 20);
+    for step in steps.iter().filter(|step| step["phase"] != "warmstart") {
+        // The sampler holds the learner's weights at full precision, and gets those of every step.
+        assert_eq!(
+            (&step["staleness"], &step["stale_dropped"]),
+            (&0.into(), &0.into()),
+            "{step}"
+        );
+        let mismatch = &step["mismatch"];
+        assert!(mismatch.is_null() || mismatch.as_f64().unwrap() < 1e-4, "{step}");
+        assert!(step["kl"].is_number(), "{step}");
+    }
     let tokens = |phase: &str| {
         let last = steps.iter().rfind(|step| step["phase"] == phase).unwrap();
         last["tokens_total"].as_u64().unwrap()
@@ -126,6 +137,42 @@ fn a_run_learns_to_delegate_and_everything_it_leaves_reads_back() {
         "what was whole is shown"
     );
     assert_eq!(torn.status.code(), Some(1));
+}
+
+#[test]
+fn a_sampler_that_differs_is_warned_of_and_corrected_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["train", "--run", "run"];
+    for setting in [
+        "warmstart.steps=100",
+        "warmstart.trees=1000",
+        "rao.steps=3",
+        "rao.correction=sequence-mask",
+        "rao.ratio_low=0.5",
+        "rao.ratio_clip=2",
+        // Any difference at all: sampler and learner differ in their last bits.
+        "rao.mismatch_warn=0",
+        "flat.enabled=false",
+        "eval.difficulties=[\"easy\"]",
+        "eval.easy=2",
+    ] {
+        arguments.extend(["--set", setting]);
+    }
+    let output = rao(directory.path(), &arguments);
+    stdout(&output);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("rao: warning: recursive, step "), "{said}");
+    assert!(
+        said.contains("rao.mismatch_warn is 0") && said.lines().count() <= 3,
+        "{said}"
+    );
+    let metrics = std::fs::read_to_string(directory.path().join("run/metrics.jsonl")).unwrap();
+    let steps = metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mismatches: Vec<f64> = steps.filter_map(|step| step["mismatch"].as_f64()).collect();
+    assert!(
+        !mismatches.is_empty() && mismatches.iter().all(|m| (0.0..1e-4).contains(m)),
+        "{mismatches:?}"
+    );
 }
 
 #[test]

@@ -287,6 +287,18 @@ pub(crate) struct Micro {
     pub targets: Vec<u32>,
 }
 
+impl Micro {
+    /// Which actions of the part belong to each of its sequences.
+    pub(crate) fn sequences(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+        let ends = self.offsets.iter().skip(1);
+        let mut first = 0;
+        ends.map(move |end| {
+            let last = self.rows.partition_point(|row| row < end);
+            std::mem::replace(&mut first, last)..last
+        })
+    }
+}
+
 /// Splits the sequences that have anything to compute into parts of about `micro_tokens` tokens (at least one sequence each).
 /// Sequences without an action are left out, and with `trained` also those whose weights are all 0: their gradient is.
 pub(crate) fn split(batch: &PackedBatch, micro_tokens: usize, trained: bool) -> Vec<Micro> {
@@ -424,6 +436,7 @@ mod tests {
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].offsets, [0, 2, 4, 5]);
         assert_eq!(all[0].rows, [0, 1, 3, 4]);
+        assert_eq!(all[0].sequences().collect::<Vec<_>>(), [0..2, 2..3, 3..4]);
         assert_eq!(all[0].positions, [0, 1, 0, 1, 0]);
         assert_eq!(split(&batch(), 1, false).len(), 3);
     }

@@ -76,16 +76,22 @@ pub(crate) struct Fused<'a> {
 pub(crate) type Slope<'a> = &'a mut dyn FnMut(usize, Choice) -> f32;
 
 impl Fused<'_> {
-    /// Looks at every choice of the part; `gradients` are added to when given.
-    pub(crate) fn run(
+    /// Looks at every choice of the part, after [`forward`](Self::forward). May be called again: it leaves what it reads as it is.
+    pub(crate) fn look(self, choices: Choices<'_>, space: &mut Workspace, look: Slope<'_>) {
+        let Workspace { hidden, logits, .. } = space;
+        let (h, weight) = (self.config.hidden_size, self.weights.head.unwrap_or(self.weights.embed));
+        head::run(self.team, hidden, weight, h, choices, logits, look, None);
+    }
+
+    /// Looks at every choice of the part, after [`forward`](Self::forward), and adds to the gradients.
+    pub(crate) fn differentiate(
         self,
         micro: &Micro,
         choices: Choices<'_>,
         space: &mut Workspace,
         slope: Slope<'_>,
-        gradients: Option<&mut Parts<&mut [f32]>>,
+        gradients: &mut Parts<&mut [f32]>,
     ) {
-        self.forward(micro, space);
         let h = self.config.hidden_size;
         let weight = self.weights.head.unwrap_or(self.weights.embed);
         let Workspace {
@@ -94,9 +100,6 @@ impl Fused<'_> {
             slope_normed,
             ..
         } = space;
-        let Some(gradients) = gradients else {
-            return head::run(self.team, hidden, weight, h, choices, logits, slope, None);
-        };
         let slope_hidden = zeroed(slope_normed, micro.rows.len() * h);
         let weight_gradient = gradients.head.as_deref_mut().unwrap_or(gradients.embed);
         let gradient = HeadGradient {
@@ -132,7 +135,8 @@ impl Fused<'_> {
         self.config.query_width() + 2 * self.config.key_width()
     }
 
-    fn forward(self, micro: &Micro, space: &mut Workspace) {
+    /// Computes what the output layer reads, and keeps what the way back needs.
+    pub(crate) fn forward(self, micro: &Micro, space: &mut Workspace) {
         let (config, team) = (self.config, self.team);
         let (h, eps) = (config.hidden_size, config.rms_norm_eps as f32);
         let longest = micro.positions.iter().max().map_or(0, |last| *last as usize + 1);

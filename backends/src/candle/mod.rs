@@ -23,13 +23,15 @@ pub mod sampler;
 mod weights;
 
 #[cfg(test)]
+mod correction_tests;
+#[cfg(test)]
 mod tests;
 
 pub use batch::{Action, BatchError, PackedBatch};
 pub use candle_core::Device;
 pub use config::{ConfigError, ModelConfig};
 pub use learner::Learner;
-pub use loss::{Objective, StepReport};
+pub use loss::{Objective, SequenceRatio, StepReport};
 pub use model::{Kernels, Qwen3, TrainError};
 pub use optim::{AdamW, AdamWConfig, OptimState};
 pub use weights::{Weights, WeightsError};

@@ -9,7 +9,7 @@ use super::batch::{BatchError, Micro, PackedBatch, split};
 use super::composite;
 use super::config::ModelConfig;
 use super::fused::{Fused, Workspace};
-use super::loss::{Objective, Tally};
+use super::loss::{Drawn, Objective, SequenceRatio, Tally};
 use super::ops::Team;
 use super::ops::head::{Choice, Choices};
 use super::parts::Parts;
@@ -188,7 +188,8 @@ impl Qwen3 {
                         0.0
                     };
                     let mut space = pop(&self.spaces);
-                    fused.run(micro, choices(batch, micro), &mut space, &mut look, None);
+                    fused.forward(micro, &mut space);
+                    fused.look(choices(batch, micro), &mut space, &mut look);
                     push(&self.spaces, space);
                     logprobs
                 };
@@ -286,19 +287,23 @@ impl Qwen3 {
                 let mut gradients = Parts::from_flat(config, &mut buffer);
                 let mut space = pop(&self.spaces);
                 for micro in *shard {
-                    let first = micro.actions.start;
                     tally.tokens += micro.tokens.len() as u64;
+                    fused.forward(micro, &mut space);
+                    // The output layer alone is computed twice: a sequence's ratio needs the last of its actions before the first.
+                    let ratios = objective.sequence_ratio().map(|ratio| {
+                        let mut logprobs = Vec::with_capacity(micro.targets.len());
+                        let mut look = |_, choice: Choice| {
+                            logprobs.push(choice.logprob);
+                            0.0
+                        };
+                        fused.look(choices(batch, micro), &mut space, &mut look);
+                        sequence_ratios(ratio, batch, micro, &logprobs)
+                    });
                     let mut slope = |row: usize, choice: Choice| {
-                        let (behaviour, weight) = (batch.behaviour_logprobs[first + row], batch.weights[first + row]);
-                        tally.record(objective, choice, behaviour, weight, normaliser)
+                        let drawn = drawn(batch, micro, row, ratios.as_deref());
+                        tally.record(objective, choice, drawn, normaliser)
                     };
-                    fused.run(
-                        micro,
-                        choices(batch, micro),
-                        &mut space,
-                        &mut slope,
-                        Some(&mut gradients),
-                    );
+                    fused.differentiate(micro, choices(batch, micro), &mut space, &mut slope, &mut gradients);
                 }
                 push(&self.spaces, space);
                 (tally, buffer)
@@ -334,16 +339,19 @@ impl Qwen3 {
             .collect::<Result<_, _>>()?;
         for micro in parts {
             let (logprobs, entropies) = composite::choices(&self.weights, micro, choices(batch, micro))?;
-            let values = logprobs.to_vec1::<f32>()?.into_iter().zip(entropies.to_vec1::<f32>()?);
+            let values = logprobs.to_vec1::<f32>()?;
+            let ratio = objective.sequence_ratio();
+            let ratios = ratio.map(|ratio| sequence_ratios(ratio, batch, micro, &values));
             let slopes: Vec<f32> = values
-                .zip(micro.actions.clone())
-                .map(|((logprob, entropy), action)| {
-                    let (behaviour, weight) = (batch.behaviour_logprobs[action], batch.weights[action]);
+                .into_iter()
+                .zip(entropies.to_vec1::<f32>()?)
+                .enumerate()
+                .map(|(row, (logprob, entropy))| {
+                    let drawn = drawn(batch, micro, row, ratios.as_deref());
                     tally.record(
                         objective,
                         Choice { logprob, entropy },
-                        behaviour,
-                        weight,
+                        drawn,
                         batch.actions.len() as f64,
                     )
                 })
@@ -371,6 +379,27 @@ fn choices<'a>(batch: &'a PackedBatch, micro: &'a Micro) -> Choices<'a> {
         words,
         temperature: batch.temperature,
     }
+}
+
+/// What is known of an action of the part, by its index there.
+fn drawn(batch: &PackedBatch, micro: &Micro, row: usize, sequence_ratios: Option<&[f32]>) -> Drawn {
+    let action = micro.actions.start + row;
+    Drawn {
+        behaviour_logprob: batch.behaviour_logprobs[action],
+        weight: batch.weights[action],
+        sequence_ratio: sequence_ratios.map(|ratios| ratios[row]),
+    }
+}
+
+/// By action of the part, the ratio of the sequence it belongs to. Parts hold whole sequences.
+fn sequence_ratios(ratio: SequenceRatio, batch: &PackedBatch, micro: &Micro, logprobs: &[f32]) -> Vec<f32> {
+    let behaviour = &batch.behaviour_logprobs[micro.actions.clone()];
+    let mut ratios = Vec::with_capacity(logprobs.len());
+    for actions in micro.sequences() {
+        let of = ratio.of(&logprobs[actions.clone()], &behaviour[actions.clone()]);
+        ratios.resize(actions.end, of);
+    }
+    ratios
 }
 
 /// How many tokens keep the intermediates of a part near [`PART_BYTES`].

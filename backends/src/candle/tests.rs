@@ -7,7 +7,7 @@ use super::ops::check::{assert_close, assert_finite_difference, random, values};
 use super::*;
 
 /// Sequences of mixed lengths with masks; every second token is an action.
-fn batch(vocab: u32, lengths: &[usize], masked: bool) -> PackedBatch {
+pub(super) fn batch(vocab: u32, lengths: &[usize], masked: bool) -> PackedBatch {
     let words = if masked { vocab.div_ceil(64) as usize } else { 0 };
     let mut batch = PackedBatch::new(words);
     for (sequence, &length) in lengths.iter().enumerate() {
@@ -41,7 +41,7 @@ fn batch(vocab: u32, lengths: &[usize], masked: bool) -> PackedBatch {
     batch
 }
 
-fn model(config: &ModelConfig, kernels: Kernels) -> Qwen3 {
+pub(super) fn model(config: &ModelConfig, kernels: Kernels) -> Qwen3 {
     Qwen3::new(Weights::new(config, 5, &Device::Cpu).unwrap())
         .with_kernels(kernels)
         .unwrap()
@@ -73,7 +73,7 @@ fn configs() -> Vec<ModelConfig> {
     ]
 }
 
-fn flat(gradients: Gradients) -> Vec<f32> {
+pub(super) fn flat(gradients: Gradients) -> Vec<f32> {
     match gradients {
         Gradients::Flat(values) => values,
         Gradients::Tensors(tensors) => tensors.iter().flat_map(values).collect(),

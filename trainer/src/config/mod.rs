@@ -172,10 +172,19 @@ pub struct Rao {
     pub minibatches: usize,
     /// Softmax temperature of the rollouts.
     pub temperature: f32,
-    /// `cispo` or `reinforce`.
-    pub objective: Objective,
-    /// Upper clip of the importance ratio (CISPO).
+    /// How an update corrects for a sampler that is not the policy: `cispo`, `token-tis`, `sequence-tis`, `geometric-tis`, `token-mask`,
+    /// `sequence-mask`, `geometric-mask` or `none`.
+    pub correction: Correction,
+    /// Greatest importance ratio: a larger one is clipped to it, or masked.
     pub ratio_clip: f32,
+    /// Least importance ratio, 0 to 1; a smaller one is masked. Read by masks alone.
+    pub ratio_low: f32,
+    /// Warn when sampler and learner differ by more than this, in nats: mean |delta log p| over the actions of the first update of a
+    /// step. inf never warns.
+    pub mismatch_warn: f64,
+    /// Oldest trees that are trained on, in updates between the weights that drew them and those of the step's first update. Older ones
+    /// are dropped and counted. The default is the authors' three steps, of four updates here.
+    pub staleness_max: u64,
     /// AdamW: beta1, beta2, decoupled weight decay.
     pub beta1: f64,
     /// See `beta1`.
@@ -188,14 +197,35 @@ pub struct Rao {
     pub estimator: Estimator,
 }
 
-/// What an update maximises.
+/// What multiplies an action's gradient because the sampler is not the policy: a constant made of the importance ratio
+/// pi / pi_behaviour, of the action or of all actions of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Objective {
-    /// Token-level, the importance ratio clipped to 0..=`ratio_clip` and held constant: the paper's.
+pub enum Correction {
+    /// The ratio of the token, clipped to 0..=`ratio_clip`: the paper's.
     Cispo,
-    /// Without the ratio.
-    Reinforce,
+    /// Truncated importance sampling by token: the same coefficient as `cispo`, under its other name.
+    TokenTis,
+    /// The product of the ratios of a node's tokens, at most `ratio_clip`.
+    SequenceTis,
+    /// Their geometric mean, at most `ratio_clip`.
+    GeometricTis,
+    /// The ratio of the token; 0 outside `ratio_low`..=`ratio_clip`.
+    TokenMask,
+    /// The product of the ratios of a node's tokens; 0 outside `ratio_low`..=`ratio_clip`.
+    SequenceMask,
+    /// Their geometric mean; 0 outside `ratio_low`..=`ratio_clip`.
+    GeometricMask,
+    /// Always 1: REINFORCE.
+    None,
+}
+
+impl Correction {
+    /// Whether ratios outside the bounds train nothing, instead of being clipped.
+    #[must_use]
+    pub fn masks(self) -> bool {
+        matches!(self, Self::TokenMask | Self::SequenceMask | Self::GeometricMask)
+    }
 }
 
 /// The flat twin: the same model, actions and limits without SPAWN, trained with as many environment tokens.
@@ -296,8 +326,11 @@ impl Default for Config {
                 lr_final: 2e-4,
                 minibatches: 4,
                 temperature: 1.0,
-                objective: Objective::Cispo,
+                correction: Correction::Cispo,
                 ratio_clip: 5.0,
+                ratio_low: 0.0,
+                mismatch_warn: 0.1,
+                staleness_max: 12,
                 beta1: 0.9,
                 beta2: 0.95,
                 weight_decay: 0.017,
@@ -479,6 +512,17 @@ impl Config {
         if !(rao.ratio_clip.is_finite() && rao.ratio_clip > 0.0) {
             return fail("rao.ratio_clip", "takes a finite number above 0; the paper's is 5");
         }
+        if !(0.0..=1.0).contains(&rao.ratio_low) {
+            return fail("rao.ratio_low", "takes a number from 0 to 1");
+        }
+        if rao.correction.masks() && rao.ratio_clip < 1.0 {
+            let message =
+                "below 1 a mask drops what the policy itself draws; use at least 1, or a correction that clips";
+            return fail("rao.ratio_clip", message);
+        }
+        if rao.mismatch_warn.is_nan() || rao.mismatch_warn < 0.0 {
+            return fail("rao.mismatch_warn", "takes a number of at least 0; inf never warns");
+        }
         if !(rao.weight_decay.is_finite() && rao.weight_decay >= 0.0) {
             return fail("rao.weight_decay", "takes a finite number of at least 0");
         }
@@ -553,6 +597,17 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_leaves_room_for_what_the_policy_draws() {
+        let resolve = |correction: &str| {
+            let settings = ["rao.ratio_clip=0.9".to_owned(), format!("rao.correction={correction}")];
+            Config::resolve(None, &settings).map_err(|error| error.to_string())
+        };
+        assert_eq!(resolve("sequence-tis").unwrap().rao.correction, Correction::SequenceTis);
+        let error = resolve("geometric-mask").unwrap_err();
+        assert!(error.starts_with("`rao.ratio_clip`: below 1 a mask drops"), "{error}");
+    }
+
+    #[test]
     fn the_resolved_configuration_reads_back() {
         let config = Config::default();
         let directory = tempfile::tempdir().unwrap();
@@ -583,6 +638,10 @@ mod tests {
                 refused("rao.grad_clip=-1"),
                 refused("rao.beta2=1"),
                 refused("rao.ratio_clip=nan"),
+                refused("rao.ratio_low=1.5"),
+                refused("rao.correction=ppo"),
+                refused("rao.mismatch_warn=nan"),
+                refused("rao.staleness_max=-1"),
                 refused("threads=100000"),
                 refused("qwertz=1"),
             ]

@@ -16,7 +16,7 @@ pub use tree_run::VecArena;
 pub use worker::Worker;
 
 use rao_proto::EventSink;
-use rao_tree::{Limits, Tree};
+use rao_tree::{Limits, Tree, WeightsVersion};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -96,11 +96,19 @@ pub struct Rollout {
     pub log: Vec<u8>,
     /// Environments that broke, by their own words.
     pub faults: Vec<String>,
+    /// Weights that the tree was opened under: the oldest that drew any of its actions.
+    pub weights: WeightsVersion,
     /// Wall clock from its first step to its last, shared with whatever else the worker did meanwhile.
     pub seconds: f64,
 }
 
 impl Rollout {
+    /// Updates between the weights that the tree was opened under and the weights `now`.
+    #[must_use]
+    pub fn staleness(&self, now: WeightsVersion) -> u64 {
+        now.0.saturating_sub(self.weights.0)
+    }
+
     /// Tokens of all contexts of the tree: read and sampled.
     #[must_use]
     pub fn tokens(&self) -> u64 {

@@ -82,6 +82,7 @@ pub(super) struct TreeRun<E> {
     /// Distinguishes the contexts of this tree from those of every other tree that the worker's policy has seen.
     tag: u64,
     root: Option<E>,
+    weights: WeightsVersion,
     driver: Driver<VecArena>,
     log: Log,
     /// By node: those that are with the driver or wait; `None` where the node is drawing or has ended.
@@ -124,6 +125,7 @@ impl<E: Environment> TreeRun<E> {
             seed: spec.seed,
             tag,
             root: Some(spec.root),
+            weights,
             driver,
             log,
             seats: Vec::new(),
@@ -238,6 +240,7 @@ impl<E: Environment> TreeRun<E> {
             transcripts: self.transcripts,
             log: self.log.bytes.unwrap_or_default(),
             faults: self.faults,
+            weights: self.weights,
             seconds: self.started.elapsed().as_secs_f64(),
         })
     }

@@ -42,7 +42,7 @@ pub fn assign(estimator: &Estimator, groups: &[Vec<Rollout>]) -> Result<Vec<Vec<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::rollout::VecArena;
     use NodeStatus::{Finished, Invalid};
@@ -51,9 +51,9 @@ mod tests {
     use rao_tree::{Depth, NodeStatus, Success, Tree};
 
     /// A node by its parent, how it ended, and its success.
-    type Entry = (Option<u32>, NodeStatus, f32);
+    pub(in crate::train) type Entry = (Option<u32>, NodeStatus, f32);
 
-    fn root(status: NodeStatus, success: f32) -> Entry {
+    pub(in crate::train) fn root(status: NodeStatus, success: f32) -> Entry {
         (None, status, success)
     }
 
@@ -94,11 +94,12 @@ mod tests {
             transcripts: Vec::new(),
             log: Vec::new(),
             faults: Vec::new(),
+            weights: rao_tree::WeightsVersion(0),
             seconds: 0.0,
         }
     }
 
-    fn group(trees: &[&[Entry]]) -> Vec<Rollout> {
+    pub(in crate::train) fn group(trees: &[&[Entry]]) -> Vec<Rollout> {
         trees.iter().map(|tree| rollout(tree)).collect()
     }
 

@@ -4,7 +4,7 @@ use super::credit::TreeCredit;
 use crate::backend::StepReport;
 use crate::rollout::Rollout;
 use rao_tree::credit::{CreditError, DEPTHS, Diagnostics};
-use rao_tree::{Depth, Limit, Node};
+use rao_tree::{Depth, Limit, Node, WeightsVersion};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -69,13 +69,23 @@ pub struct StepMetrics {
     pub unjudged: usize,
     /// Environments that broke.
     pub faults: usize,
+    /// Updates between the weights that drew the oldest tree and those of the first update.
+    pub staleness: u64,
+    /// Trees that were older than `rao.staleness_max`: not trained on, still compared with in the baselines.
+    pub stale_dropped: usize,
+    /// Mean |delta log p| of the first update, in nats: what sampler and learner differ by on the same weights while `staleness` is 0.
+    /// Null in a step without an update.
+    pub mismatch: Option<f64>,
     /// Mean importance ratio of the updates.
     pub ratio: f64,
-    /// Mean absolute difference of log-probabilities between sampler and learner.
+    /// Mean absolute difference of log-probabilities between sampler and learner, in nats, mean over the updates: the second update of
+    /// a step already finds other weights.
     pub logprob_delta: f64,
+    /// Estimate of KL(sampler || learner) in nats, mean over the updates.
+    pub kl: f64,
     /// Mean entropy of the distributions that the actions were drawn from, in nats.
     pub entropy: f64,
-    /// Share of the actions whose importance ratio was clipped.
+    /// Share of the actions whose importance ratio, or their node's, was clipped or masked.
     pub clipped: f64,
     /// Loss, mean over the updates.
     pub loss: f64,
@@ -90,7 +100,8 @@ pub struct StepMetrics {
 }
 
 impl StepMetrics {
-    /// What the rollouts, their credit and the updates say of themselves; where the step stands and what it took is the caller's to fill in.
+    /// What the rollouts, their credit and the updates say of themselves; `now` is what the first update found, trees older than
+    /// `staleness_max` were dropped. Where the step stands and what it took is the caller's to fill in.
     ///
     /// # Errors
     /// As [`Diagnostics::add`]: credit that is not that of the trees.
@@ -98,9 +109,12 @@ impl StepMetrics {
         groups: &[Vec<Rollout>],
         credits: &[Vec<TreeCredit>],
         reports: &[StepReport],
+        now: WeightsVersion,
+        staleness_max: u64,
     ) -> Result<Self, CreditError> {
         let trees = || groups.iter().flatten();
         let nodes = || trees().flat_map(|rollout| rollout.tree.nodes());
+        let ages = || trees().map(|tree| tree.staleness(now));
         let share = |count: usize, of: usize| if of == 0 { 0.0 } else { count as f64 / of as f64 };
         let succeeded = |node: &&Node| node.success.value() > 0.0;
         let mean = |of: fn(&StepReport) -> f64| {
@@ -137,8 +151,12 @@ impl StepMetrics {
                 .count(),
             unjudged: trees().filter(|tree| !tree.is_judged()).count(),
             faults: trees().map(|rollout| rollout.faults.len()).sum(),
+            staleness: ages().max().unwrap_or(0),
+            stale_dropped: ages().filter(|age| *age > staleness_max).count(),
+            mismatch: reports.first().map(|report| report.logprob_delta),
             ratio: mean(|report| report.ratio),
             logprob_delta: mean(|report| report.logprob_delta),
+            kl: mean(|report| report.kl),
             entropy: mean(|report| report.entropy),
             clipped: mean(|report| report.clipped),
             loss: mean(|report| report.loss),
@@ -154,5 +172,45 @@ impl StepMetrics {
             "root success {:.2}, nodes {:.2}, {:.1} nodes a tree",
             self.root_success, self.node_success, self.nodes_per_tree
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::credit::assign;
+    use super::super::credit::tests::{group, root};
+    use super::*;
+    use rao_tree::NodeStatus::Finished;
+    use rao_tree::credit::Estimator;
+
+    fn report(logprob_delta: f64, kl: f64, clipped: f64) -> StepReport {
+        StepReport {
+            loss: 0.0,
+            grad_norm: 1.0,
+            ratio: 1.0,
+            clipped,
+            logprob_delta,
+            kl,
+            entropy: 0.5,
+            actions: 4,
+            actions_computed: 4,
+            tokens_computed: 9,
+        }
+    }
+
+    #[test]
+    fn the_mismatch_is_that_of_the_first_update_and_the_age_that_of_the_oldest_tree() {
+        let mut groups = [group(&[&[root(Finished, 0.0)], &[root(Finished, 1.0)]])];
+        groups[0][0].weights = WeightsVersion(3);
+        groups[0][1].weights = WeightsVersion(8);
+        let credits = assign(&Estimator::default(), &groups).unwrap();
+        let reports = [report(0.25, 0.125, 0.5), report(0.75, 0.375, 0.0)];
+        let of = |reports: &[StepReport], now, max| StepMetrics::of(&groups, &credits, reports, now, max).unwrap();
+        let step = of(&reports, WeightsVersion(8), 4);
+        assert_eq!((step.mismatch, step.logprob_delta), (Some(0.25), 0.5));
+        assert_eq!((step.kl, step.clipped), (0.25, 0.25));
+        assert_eq!((step.staleness, step.stale_dropped), (5, 1));
+        assert_eq!(of(&reports, WeightsVersion(8), 5).stale_dropped, 0);
+        assert_eq!(of(&[], WeightsVersion(8), 5).mismatch, None, "nothing was compared");
     }
 }

@@ -4,6 +4,8 @@ pub mod credit;
 #[cfg(feature = "candle")]
 pub mod metrics;
 #[cfg(feature = "candle")]
+mod mismatch;
+#[cfg(feature = "candle")]
 pub mod optimize;
 #[cfg(feature = "candle")]
 mod quickstart;

@@ -2,10 +2,11 @@
 
 use super::credit::{TreeCredit, assign};
 use super::metrics::{Metrics, StepMetrics};
+use super::mismatch::MismatchWatch;
 use super::schedule::learning_rate;
 use super::{TrainError, tasks::TaskOrder};
-use crate::backend::{Objective, Sequence, Trainee};
-use crate::config::{self, Config, Rao};
+use crate::backend::{Objective, Sequence, SequenceRatio, Trainee};
+use crate::config::{Config, Correction, Rao};
 use crate::display::Phase;
 use crate::environments::textcraft::agent::{Agent, AgentOptions};
 use crate::environments::textcraft::vocabulary::VOCAB;
@@ -14,6 +15,7 @@ use crate::rollout::{Job, Progress, Rollout, RolloutEngine, Settings};
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
+use rao_tree::WeightsVersion;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -66,13 +68,6 @@ pub async fn optimize(
 ) -> Result<Spent, TrainError> {
     let started = Instant::now();
     let rao = &config.rao;
-    let objective = match rao.objective {
-        config::Objective::Reinforce => Objective::Reinforce,
-        config::Objective::Cispo => Objective::Cispo {
-            clip_low: 0.0,
-            clip_high: rao.ratio_clip,
-        },
-    };
     let options = AgentOptions {
         depth_max: arm.depth,
         slots: config.agent.slots,
@@ -91,6 +86,7 @@ pub async fn optimize(
     let mut engine = trainee.engine(config.threads)?;
     let mut order = TaskOrder::new(arm.tasks, crate::seed::derive(arm.seed, &[0]));
     let mut shuffle = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(arm.seed, &[1]));
+    let mut watch = MismatchWatch::new(rao.mismatch_warn);
     let mut spent = Spent::default();
     loop {
         let position = match arm.budget {
@@ -128,7 +124,8 @@ pub async fn optimize(
         let clock = Instant::now();
         let credits = assign(&rao.estimator, &groups)?;
         let lr = learning_rate(rao, position);
-        let reports = update(trainee, &groups, &credits, rao, objective, lr, &mut shuffle)?;
+        let version = trainee.version();
+        let reports = update(trainee, &groups, &credits, rao, lr, &mut shuffle)?;
         trainee.publish(&mut engine)?;
         let train_seconds = clock.elapsed().as_secs_f64();
 
@@ -141,14 +138,36 @@ pub async fn optimize(
             lr,
             rollout_seconds,
             train_seconds,
-            ..StepMetrics::of(&groups, &credits, &reports)?
+            ..StepMetrics::of(&groups, &credits, &reports, version, rao.staleness_max)?
         };
+        if let Some(warning) = step.mismatch.and_then(|mismatch| watch.observe(mismatch)) {
+            phase.warn(&format!("{}, step {}: {warning}", arm.name, step.step));
+        }
         spent.steps += 1;
         phase.set(position as u64 + 1, &step.line());
         metrics.write(&step)?;
     }
     spent.seconds = started.elapsed().as_secs_f64();
     Ok(spent)
+}
+
+/// What an update maximises.
+fn objective(rao: &Rao) -> Objective {
+    let (low, high) = (rao.ratio_low, rao.ratio_clip);
+    let tis = |ratio| Objective::SequenceTis { ratio, cap: high };
+    let mask = |ratio| Objective::SequenceMask { ratio, low, high };
+    match rao.correction {
+        Correction::Cispo | Correction::TokenTis => Objective::Cispo {
+            clip_low: 0.0,
+            clip_high: high,
+        },
+        Correction::SequenceTis => tis(SequenceRatio::Product),
+        Correction::GeometricTis => tis(SequenceRatio::GeometricMean),
+        Correction::TokenMask => Objective::TokenMask { low, high },
+        Correction::SequenceMask => mask(SequenceRatio::Product),
+        Correction::GeometricMask => mask(SequenceRatio::GeometricMean),
+        Correction::None => Objective::Reinforce,
+    }
 }
 
 /// Updates on all nodes that teach, in `minibatches` disjoint random parts. Each part is divided by its share of ALL action tokens of the
@@ -158,13 +177,31 @@ fn update(
     groups: &[Vec<Rollout>],
     credits: &[Vec<TreeCredit>],
     rao: &Rao,
-    objective: Objective,
     lr: f64,
     shuffle: &mut Xoshiro256PlusPlus,
 ) -> Result<Vec<crate::backend::StepReport>, TrainError> {
+    let mut sequences = sequences(groups, credits, rao, trainee.version());
+    sequences.shuffle(shuffle);
+    let mut reports = Vec::new();
+    for part in sequences.chunks(sequences.len().div_ceil(rao.minibatches).max(1)) {
+        let mut weights = part.iter().flat_map(|sequence| &sequence.weights);
+        if weights.any(|&weight| weight != 0.0) {
+            reports.push(trainee.update(part, objective(rao), rao.temperature, lr)?);
+        }
+    }
+    Ok(reports)
+}
+
+/// The nodes that are trained on: those that acted, of groups that teach, in trees that are not too old for the weights `now`.
+fn sequences<'a>(
+    groups: &'a [Vec<Rollout>],
+    credits: &[Vec<TreeCredit>],
+    rao: &Rao,
+    now: WeightsVersion,
+) -> Vec<Sequence<'a>> {
     let mut sequences = Vec::new();
     for (rollout, credit) in groups.iter().flatten().zip(credits.iter().flatten()) {
-        if !credit.teaches {
+        if !credit.teaches || rollout.staleness(now) > rao.staleness_max {
             continue;
         }
         for (transcript, credit) in rollout.transcripts.iter().zip(&credit.nodes) {
@@ -178,13 +215,59 @@ fn update(
             }
         }
     }
-    sequences.shuffle(shuffle);
-    let mut reports = Vec::new();
-    for part in sequences.chunks(sequences.len().div_ceil(rao.minibatches).max(1)) {
-        let mut weights = part.iter().flat_map(|sequence| &sequence.weights);
-        if weights.any(|&weight| weight != 0.0) {
-            reports.push(trainee.update(part, objective, rao.temperature, lr)?);
+    sequences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::credit::tests::{group, root};
+    use super::*;
+    use crate::rollout::{Span, Transcript};
+    use rao_tree::NodeStatus::Finished;
+    use rao_tree::Token;
+
+    #[test]
+    fn cispo_is_what_it_was_and_goes_by_two_names() {
+        let objective = |correction| {
+            objective(&Rao {
+                correction,
+                ..Config::default().rao
+            })
+        };
+        assert_eq!(super::objective(&Config::default().rao), Objective::default());
+        assert_eq!(objective(Correction::TokenTis), objective(Correction::Cispo));
+        assert_eq!(objective(Correction::None), Objective::Reinforce);
+        let bounds = Rao {
+            correction: Correction::GeometricMask,
+            ratio_low: 0.5,
+            ratio_clip: 2.0,
+            ..Config::default().rao
+        };
+        let (ratio, low, high) = (SequenceRatio::GeometricMean, 0.5, 2.0);
+        assert_eq!(super::objective(&bounds), Objective::SequenceMask { ratio, low, high });
+    }
+
+    #[test]
+    fn trees_that_are_too_old_are_not_trained_on() {
+        let mut trees = group(&[&[root(Finished, 0.0)], &[root(Finished, 1.0)]]);
+        for (tree, version) in trees.iter_mut().zip([2, 5]) {
+            tree.weights = WeightsVersion(version);
+            tree.transcripts.push(Transcript {
+                tokens: vec![Token(1), Token(version as u32)],
+                actions: vec![Span { start: 1, len: 1 }],
+                ..Transcript::default()
+            });
+        }
+        let groups = [trees];
+        let mut rao = Config::default().rao;
+        let credits = assign(&rao.estimator, &groups).unwrap();
+        for (staleness_max, kept) in [(3, vec![2, 5]), (2, vec![5]), (0, vec![5])] {
+            rao.staleness_max = staleness_max;
+            let trained = sequences(&groups, &credits, &rao, WeightsVersion(5));
+            let versions: Vec<u32> = trained.iter().map(|sequence| sequence.transcript.tokens[1].0).collect();
+            assert_eq!(versions, kept, "at most {staleness_max}");
+            // What is dropped still stands in the baseline of its peers.
+            assert_eq!(trained.last().unwrap().weights, [1.0]);
         }
     }
-    Ok(reports)
 }
