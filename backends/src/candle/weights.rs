@@ -10,6 +10,7 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::config::{ConfigError, ModelConfig};
+use super::file::write_whole;
 use super::parts::Parts;
 
 /// File name of the weights inside a model directory.
@@ -196,8 +197,8 @@ impl Weights {
         }
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
-        write_whole(&path, &bytes)?;
-        write_whole(&dir.join("config.json"), self.config.to_json()?.as_bytes())
+        write_bytes(&path, &bytes)?;
+        write_bytes(&dir.join("config.json"), self.config.to_json()?.as_bytes())
     }
 
     /// The shape of the model.
@@ -340,24 +341,11 @@ fn parse_tensor(path: &Path, name: &str, shape: &[usize], view: &TensorView<'_>)
     }
 }
 
-/// Writes beside `path`, then renames: readers see the old file or the new one, never a part.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let write = || {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|source| {
-        // Best effort: the error that matters is the one being reported.
-        let _ = std::fs::remove_file(&temporary);
-        WeightsError::Io {
-            path: path.to_owned(),
-            source,
-        }
+/// [`write_whole`], with the file's name in the error.
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
+    write_whole(path, |file| file.write_all(bytes)).map_err(|source| WeightsError::Io {
+        path: path.to_owned(),
+        source,
     })
 }
 
