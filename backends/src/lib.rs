@@ -2,11 +2,11 @@
 //!
 //! [`scripted`] holds policies without a model: a plan written by a function, and uniform choice. With feature `candle`, the module of
 //! that name holds a Qwen3 decoder twice: a learner (imitation, REINFORCE, CISPO; AdamW) and a sampler that draws for many nodes at
-//! once and gives each the same bits whatever is sampled beside it.
+//! once and gives each the same bits whatever is sampled beside it. What was trained can be written as GGUF, for llama.cpp.
 //!
 //! # What it is not
 //! - An inference server: no text, no tokenizer, no network. Tokens go in and come out.
-//! - A zoo of models: one architecture, in f32, without quantisation, adapters or sharded checkpoints.
+//! - A zoo of models: one architecture, in f32, quantised only in the files it writes, without adapters or sharded checkpoints.
 //! - A trainer: rollouts, advantages and schedules are the caller's. A learner takes a batch and makes one step.
 //! - A sampler for accelerators: `cuda` and `metal` serve the learner, sampling runs on the CPU.
 //!
@@ -14,7 +14,7 @@
 //! | feature | what it adds | what it needs |
 //! |---|---|---|
 //! | (always) | [`scripted`] | nothing |
-//! | `candle` (default) | learner and sampler on the CPU | nothing more; AVX2 or AVX-512 are used where the machine has them |
+//! | `candle` (default) | learner and sampler on the CPU, GGUF files | nothing more; AVX2 or AVX-512 are used where the machine has them |
 //! | `cuda` | the learner on NVIDIA cards | `candle`; CUDA's toolkit to build, a card and its driver to run |
 //! | `metal` | the learner on Apple's GPUs | `candle`; macOS |
 //!
@@ -46,10 +46,12 @@
 pub mod candle;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
+mod fingerprint;
 mod random;
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod sampling;
 pub mod scripted;
 
+pub use fingerprint::fingerprint;
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]
 pub use sampling::SamplerError;

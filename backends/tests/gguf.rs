@@ -359,7 +359,7 @@ fn names_of_quantisations_read_back() {
         assert_eq!(quant.to_string().parse(), Ok(quant));
     }
     let error = "Q8_0".parse::<Quant>().unwrap_err().to_string();
-    assert_eq!(error, "no quantisation \"Q8_0\": there are f32, f16, q8_0 and q4_0");
+    assert_eq!(error, "no quantisation \"Q8_0\": there are f32, f16, q8_0, q4_0");
 }
 
 /// The model that the tests of the llama.cpp backend sample, which may be built without Candle. `RAO_WRITE=1` writes it anew.

@@ -1,17 +1,19 @@
 //! The one place that names a concrete backend: everything else trains a [`Trainee`] and samples from its [`Sampler`]s.
 
 use crate::config::{CONTEXT_MAX, Config, Rao};
-use crate::environments::textcraft::vocabulary::VOCAB;
+use crate::environments::textcraft::vocabulary::{self, VOCAB, Word};
 use crate::rollout::{InProcess, Transcript};
+use rao_backends::candle::gguf::{self, GgufError, SpecialTokens, TokenKind, Vocabulary, VocabularyError};
 use rao_backends::candle::sampler::{Geometry, PackError, SamplerOptions, SamplerWeights};
 use rao_backends::candle::{
     Action, AdamWConfig, BatchError, ConfigError, Device, Learner, ModelConfig, PackedBatch, Qwen3, TrainError,
     Weights, WeightsError,
 };
-use rao_tree::{Mask, WeightsVersion};
+use rao_tree::{Mask, Token, WeightsVersion};
 use std::path::Path;
 use std::sync::Arc;
 
+pub use rao_backends::candle::gguf::Quant;
 pub use rao_backends::candle::sampler::Sampler;
 pub use rao_backends::candle::{Objective, SequenceRatio, StepReport};
 
@@ -19,6 +21,9 @@ pub use rao_backends::candle::{Objective, SequenceRatio, StepReport};
 const WINDOW: usize = CONTEXT_MAX as usize;
 /// Keys and values that one sampler keeps, in bytes: 2,000 contexts of 64 tokens of the tiny model. What does not fit is computed again.
 const CACHE_BYTES: usize = 128 << 20;
+
+/// The token that no sequence holds; a sequence has no token that begins it either.
+const PADDING: Token = Token(0);
 
 /// One node's tokens, and what its actions weigh in the gradient.
 #[derive(Clone, Debug)]
@@ -53,6 +58,12 @@ pub enum BackendError {
     /// Weights that cannot be made, read or written.
     #[error("weights: {0}")]
     Weights(#[from] WeightsError),
+    /// A GGUF file that cannot be written.
+    #[error("GGUF: {0}")]
+    Gguf(#[from] GgufError),
+    /// Token names that make no vocabulary.
+    #[error("vocabulary: {0}")]
+    Vocabulary(#[from] VocabularyError),
     /// Weights that cannot be sampled from.
     #[error("sampler: {0}")]
     Pack(#[from] PackError),
@@ -119,6 +130,21 @@ impl Trainee {
     /// [`BackendError::Weights`].
     pub fn save(&self, directory: &Path) -> Result<(), BackendError> {
         Ok(self.learner.model.weights().save(directory)?)
+    }
+
+    /// Writes a GGUF file with these weights and the names of the tokens, whole or not at all.
+    ///
+    /// # Errors
+    /// [`BackendError::Gguf`]; a file that was there is as it was.
+    pub fn export(&self, quant: Quant, path: &Path) -> Result<(), BackendError> {
+        let weights = self.learner.model.weights();
+        Ok(gguf::save(weights, &vocabulary()?, quant, self.version, path)?)
+    }
+
+    /// How many numbers the policy is made of.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.learner.model.config().parameters()
     }
 
     /// A copy of the policy with a fresh optimizer.
@@ -208,6 +234,20 @@ impl Trainee {
     }
 }
 
+/// The compact token language as a file names it: tools that generate text stop after `FINISH`.
+fn vocabulary() -> Result<Vocabulary, VocabularyError> {
+    let tokens = vocabulary::names().enumerate().map(|(id, name)| match name {
+        Some(name) => (name, TokenKind::Word),
+        None => (format!("<unused{id}>"), TokenKind::Unused),
+    });
+    let special = SpecialTokens {
+        bos: PADDING,
+        eos: Word::Finish.token(),
+        pad: PADDING,
+    };
+    Vocabulary::new(tokens, special)
+}
+
 fn device(name: &str) -> Result<Device, BackendError> {
     match name {
         "cpu" => Ok(Device::Cpu),
@@ -277,10 +317,18 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_the_tokens_make_a_vocabulary() {
+        let vocabulary = vocabulary().unwrap();
+        assert_eq!(vocabulary.len(), VOCAB);
+        // Files that were written refuse another one: a change here makes them useless to those who read them.
+        assert_eq!(vocabulary.fingerprint(), "1a2df053abe9e010");
+    }
+
+    #[test]
     fn every_token_of_an_action_weighs_what_its_action_does() {
         let span = |start, len| crate::rollout::Span { start, len };
         let transcript = Transcript {
-            tokens: [1, 2, 3, 4, 5].map(rao_tree::Token).to_vec(),
+            tokens: [1, 2, 3, 4, 5].map(Token).to_vec(),
             actions: vec![span(1, 1), span(3, 2)],
             logprobs: vec![-0.5; 3],
             masks: vec![u64::MAX; 3 * Mask::words(VOCAB)],

@@ -1,6 +1,8 @@
 //! The command `rao` as a person uses it: a run from end to end, and what it says when something is wrong.
 #![cfg(feature = "candle")]
 
+use rao_trainer::backend::{Quant, Trainee};
+use rao_trainer::config::Config;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -173,6 +175,85 @@ fn a_sampler_that_differs_is_warned_of_and_corrected_for() {
         !mismatches.is_empty() && mismatches.iter().all(|m| (0.0..1e-4).contains(m)),
         "{mismatches:?}"
     );
+}
+
+#[test]
+fn a_policy_is_exported_for_other_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let config = Config::default();
+    let policy = Trainee::new(&config).unwrap();
+    let run = here.join("run");
+    policy.save(&run.join("recursive")).unwrap();
+    std::fs::write(run.join("config.toml"), config.to_toml().unwrap()).unwrap();
+    let read = |name: &str| std::fs::read(here.join(name)).unwrap();
+
+    // A run, or the directory of its policy; what comes out is what the library writes.
+    let printed = stdout(&rao(here, &["export", "run", "-o", "run.gguf"]));
+    assert!(
+        printed.contains("run.gguf") && printed.contains("96768 parameters as f32"),
+        "{printed}"
+    );
+    policy.export(Quant::F32, &here.join("expected.gguf")).unwrap();
+    assert_eq!(read("run.gguf"), read("expected.gguf"));
+    let policy_directory = ["export", "run/recursive", "--quant", "q8_0", "-o", "small.gguf"];
+    let printed = stdout(&rao(here, &policy_directory));
+    let (large, small) = (read("run.gguf"), read("small.gguf"));
+    assert!(printed.contains(&format!("{} bytes", small.len())), "{printed}");
+    assert!(small.starts_with(b"GGUF") && 3 * small.len() < large.len());
+    for word in ["SPAWN", "S63", "#32", "<unused0>"] {
+        assert!(
+            small.windows(word.len()).any(|bytes| bytes == word.as_bytes()),
+            "{word}"
+        );
+    }
+    stdout(&rao(
+        here,
+        &["export", "run", "--format", "safetensors", "-o", "copy/of/it"],
+    ));
+    for file in ["config.json", "model.safetensors"] {
+        assert_eq!(
+            read(&format!("copy/of/it/{file}")),
+            read(&format!("run/recursive/{file}"))
+        );
+    }
+
+    // Nothing is overwritten unless that is asked for.
+    let error = refused(here, &["export", "run", "--quant", "f16", "-o", "run.gguf"]);
+    assert!(error.contains("already exists") && error.contains("--force"), "{error}");
+    let again = ["export", "run", "--format", "safetensors", "-o", "copy/of/it"];
+    assert!(refused(here, &again).contains("config.json already exists"));
+    assert_eq!(read("run.gguf"), large);
+    stdout(&rao(
+        here,
+        &["export", "run", "--quant", "f16", "-o", "run.gguf", "--force"],
+    ));
+    assert!(read("run.gguf").len() < large.len());
+    for (arguments, said) in [
+        (vec!["absent", "-o", "x.gguf"], "config.toml is missing"),
+        (vec!["run", "--arm", "flat", "-o", "x.gguf"], "run/flat"),
+        (
+            vec!["run/recursive", "--arm", "flat", "-o", "x.gguf"],
+            "leave --arm out",
+        ),
+        (vec!["run", "-o", "run"], "run/policy.gguf"),
+        (vec!["run", "-o", "absent/x.gguf"], "no directory absent"),
+        (
+            vec!["run", "--format", "safetensors", "-o", "run.gguf"],
+            "name a directory",
+        ),
+        (
+            vec!["run", "--format", "safetensors", "--quant", "f16", "-o", "x"],
+            "--quant f16 is for GGUF",
+        ),
+    ] {
+        let error = refused(here, &[vec!["export"], arguments.clone()].concat());
+        assert!(error.contains(said), "{arguments:?}: {error}");
+    }
+    let unknown = rao(here, &["export", "run", "--quant", "q9", "-o", "x.gguf"]);
+    let error = String::from_utf8(unknown.stderr).unwrap();
+    assert!(error.contains("f32, f16, q8_0, q4_0"), "{error}");
+    assert!(!here.join("x.gguf").exists() && !here.join("x").exists() && !here.join("absent").exists());
 }
 
 #[test]

@@ -3,22 +3,21 @@
 //! The architecture is llama.cpp's `qwen3`. Its rotary embedding turns the same pairs as ours, so every matrix is written as it is, row
 //! by row, and an `f32` file holds the very bits of the [`Weights`].
 //!
-//! Norms stay f32 in every format, and so does nothing else: a row of a quantised matrix is cut into blocks, and a matrix whose rows are
-//! no whole number of blocks (32 numbers) is written as f16 instead. Small models pay dearly for few bits: `f16` is safe, `q4_0` changes
-//! what a policy of a million parameters says.
+//! Norms stay f32 in every format. A row of a quantised matrix is cut into blocks of 32 numbers; a matrix whose rows are no whole number
+//! of blocks is written as f16 instead. Small models pay dearly for few bits: f16 is safe, and `q4_0` changes what a policy of a million
+//! parameters says.
 //!
 //! Candle has a GGUF writer of its own, but it wants a converted copy of every tensor before the first byte. This one goes from tensor
-//! to tensor, and `f32` without a copy, so it can hand weights to a sampler at every step of a training.
+//! to tensor, and `f32` without a copy, so it can hand weights to a sampler after every update.
 
 mod metadata;
+mod quant;
 mod vocabulary;
 
-use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::quantized::QTensor;
 use candle_core::{CpuStorage, Device, Storage, Tensor, Var};
 use rao_tree::WeightsVersion;
 
@@ -28,6 +27,7 @@ use super::parts::Parts;
 use super::weights::Weights;
 use metadata::Metadata;
 
+pub use quant::{Quant, UnknownQuant};
 pub use vocabulary::{SpecialTokens, TokenKind, Vocabulary, VocabularyError};
 
 /// Key of the vocabulary's [fingerprint](Vocabulary::fingerprint), a string: a reader with other tokens can refuse the file.
@@ -44,33 +44,8 @@ const FORMAT: u32 = 3;
 const ALIGNMENT: usize = 32;
 /// Version of the block formats (`GGML_QNT_VERSION`), which the specification wants beside quantised tensors.
 const QUANTIZATION_VERSION: u32 = 2;
-/// Largest number of an f16; the scale of a block is one, too.
-const F16_MAX: f32 = 65_504.0;
 /// Numbers that are turned into bytes at a time.
 const CHUNK: usize = 16 * 1024;
-
-/// How the matrices of a file are stored, under llama.cpp's names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Quant {
-    /// 32 bits: the weights as they are.
-    #[default]
-    F32,
-    /// 16 bits: rounded to 11 significant bits.
-    F16,
-    /// 8.5 bits: blocks of 32 integers in -127..=127 and an f16 scale.
-    Q8_0,
-    /// 4.5 bits: blocks of 32 integers in -8..=7 and an f16 scale.
-    Q4_0,
-}
-
-/// A name that no [`Quant`] has.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no quantisation {name:?}: there are f32, f16, q8_0 and q4_0")]
-pub struct UnknownQuant {
-    /// What was asked for.
-    pub name: String,
-}
 
 /// Why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -344,83 +319,5 @@ fn with_values<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R, 
         // From the first number of the memory to its last: what quantises looks at the memory, not at the view.
         (Storage::Cpu(CpuStorage::F32(values)), Some((0, end))) if end == values.len() => Ok(read(values)),
         _ => candle_core::bail!("weights are not f32 in memory of their own"),
-    }
-}
-
-impl Quant {
-    /// All there are.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Q8_0, Self::Q4_0];
-
-    /// How one tensor is stored in a file of this kind.
-    fn for_tensor(self, tensor: &Tensor) -> Self {
-        match *tensor.dims() {
-            [_] => Self::F32,
-            [.., row] if row.is_multiple_of(self.block()) => self,
-            _ => Self::F16,
-        }
-    }
-
-    /// Numbers of a block.
-    fn block(self) -> usize {
-        self.dtype().block_size()
-    }
-
-    fn dtype(self) -> GgmlDType {
-        match self {
-            Self::F32 => GgmlDType::F32,
-            Self::F16 => GgmlDType::F16,
-            Self::Q8_0 => GgmlDType::Q8_0,
-            Self::Q4_0 => GgmlDType::Q4_0,
-        }
-    }
-
-    /// `ggml_type`: how a tensor is stored.
-    fn code(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q8_0 => 8,
-            Self::Q4_0 => 2,
-        }
-    }
-
-    /// `llama_ftype`: how most tensors of a file are stored.
-    fn file_type(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q8_0 => 7,
-            Self::Q4_0 => 2,
-        }
-    }
-
-    /// Largest magnitude that does not become infinite: a block's scale is its largest magnitude over its largest integer.
-    fn magnitude_max(self) -> f32 {
-        match self {
-            Self::F32 => f32::MAX,
-            Self::F16 => F16_MAX,
-            Self::Q8_0 => 127.0 * F16_MAX,
-            Self::Q4_0 => 8.0 * F16_MAX,
-        }
-    }
-}
-
-impl fmt::Display for Quant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Q8_0 => "q8_0",
-            Self::Q4_0 => "q4_0",
-        })
-    }
-}
-
-impl FromStr for Quant {
-    type Err = UnknownQuant;
-
-    fn from_str(name: &str) -> Result<Self, UnknownQuant> {
-        let found = Self::ALL.into_iter().find(|quant| quant.to_string() == name);
-        found.ok_or_else(|| UnknownQuant { name: name.to_owned() })
     }
 }

@@ -1,8 +1,9 @@
 //! Training and full-precision sampling of one decoder architecture, Qwen3, with Candle.
 //!
 //! Made for small models trained from scratch: 100 thousand to some millions of parameters. A checkpoint of Qwen3 loads if it is f32 and one
-//! `model.safetensors` beside its `config.json`; other types and sharded files are refused. Nothing is quantised or offloaded here, though [`gguf`] writes quantised files for llama.cpp: on the CPU,
-//! training keeps weights, two moments and up to eight partial gradients, all f32. The [`sampler`] runs on the CPU only.
+//! `model.safetensors` beside its `config.json`; other types and sharded files are refused. Nothing is quantised or offloaded while it is
+//! in use: on the CPU, training keeps weights, two moments and up to eight partial gradients, all f32. The [`sampler`] runs on the CPU
+//! only. [`gguf`] writes files for llama.cpp, quantised ones too.
 //!
 //! On the CPU training runs on fused kernels ([`Kernels::Fused`]), elsewhere on Candle's operations ([`Kernels::Composite`]); tests
 //! hold the two together.

@@ -3,6 +3,8 @@
 #[cfg(feature = "candle")]
 mod eval;
 #[cfg(feature = "candle")]
+mod export;
+#[cfg(feature = "candle")]
 mod policy;
 #[cfg(feature = "candle")]
 mod rollout;
@@ -40,11 +42,14 @@ enum Command {
     /// Roll one task out and print the tree.
     #[cfg(feature = "candle")]
     Rollout(rollout::Args),
+    /// Write a policy for other programs: GGUF for llama.cpp, safetensors for Hugging Face.
+    #[cfg(feature = "candle")]
+    Export(export::Args),
     /// Print the tree of an event log that `rao rollout --trace` wrote.
     Trace(trace::Args),
     /// (this binary was built without the feature `candle`)
     #[cfg(not(feature = "candle"))]
-    #[command(aliases = ["eval", "rollout"])]
+    #[command(aliases = ["eval", "rollout", "export"])]
     Train {
         /// Ignored.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
@@ -116,6 +121,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Train(args) => train::run(args, &progress).await,
             Command::Eval(args) => eval::run(args, &progress).await,
             Command::Rollout(args) => rollout::run(args, &progress).await,
+            Command::Export(args) => export::run(&args),
             Command::Trace(args) => trace::run(&args),
         }
     });

@@ -5,16 +5,13 @@ use std::collections::HashMap;
 use rao_tree::Token;
 
 use super::metadata::Metadata;
+use crate::fingerprint::fingerprint;
 
 /// What stands in for the merges of a vocabulary that has none: llama.cpp refuses an empty list. Two spaces in GPT-2's spelling; no
 /// vocabulary of whole words holds either of them, so it never applies.
 const NO_MERGES: &str = "Ġ Ġ";
 /// How text is cut into words before merging, unless [`Vocabulary::with_merges`] says otherwise.
 const PRE_TOKENIZER: &str = "gpt-2";
-/// Offset and prime of the 64-bit FNV-1a hash (Fowler, Noll and Vo).
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
 /// What a token is to a tokenizer (`llama_token_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenKind {
@@ -162,7 +159,7 @@ impl Vocabulary {
         self.tokens.is_empty()
     }
 
-    /// 16 hexadecimal digits that tell vocabularies apart: FNV-1a (64 bits) of all texts, with a NUL between each two.
+    /// What tells this vocabulary from others: [`crate::fingerprint`] of all texts.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
@@ -198,35 +195,5 @@ impl TokenKind {
             Self::Word => 4,
             Self::Unused => 5,
         }
-    }
-}
-
-fn fingerprint<'a>(texts: impl Iterator<Item = &'a str>) -> String {
-    let mut hash = FNV_OFFSET;
-    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
-    for (index, text) in texts.enumerate() {
-        if index > 0 {
-            add(0);
-        }
-        text.bytes().for_each(&mut add);
-    }
-    format!("{hash:016x}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fingerprint;
-
-    #[test]
-    fn the_fingerprint_is_fnv_1a() {
-        // The published test vectors of the hash.
-        assert_eq!(fingerprint(std::iter::empty()), "cbf29ce484222325");
-        assert_eq!(fingerprint(["a"].into_iter()), "af63dc4c8601ec8c");
-        assert_eq!(fingerprint(["foobar"].into_iter()), "85944171f73967e8");
-        // Where one text ends and the next begins counts.
-        assert_ne!(
-            fingerprint(["ab", "c"].into_iter()),
-            fingerprint(["a", "bc"].into_iter())
-        );
     }
 }

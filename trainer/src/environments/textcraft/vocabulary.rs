@@ -119,6 +119,11 @@ pub fn render(tokens: impl IntoIterator<Item = Token>) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// What every token of the vocabulary is called, in their order; `None` for padding and reserved ones.
+pub fn names() -> impl ExactSizeIterator<Item = Option<String>> {
+    (0..FIRST_AMOUNT + AMOUNT_MAX + 1).map(|id| Word::parse(Token(id)).map(|word| word.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,5 +140,12 @@ mod tests {
         assert_eq!(words, PLAIN.len() + SLOTS as usize + AMOUNT_MAX as usize + 1);
         assert_eq!(VOCAB, 113);
         assert_eq!(Word::parse(Token(VOCAB as u32)), None);
+        let names: Vec<Option<String>> = names().collect();
+        assert_eq!((names.len(), names.iter().flatten().count()), (VOCAB, words));
+        let name = |word: Word| names[word.token().0 as usize].as_deref();
+        assert_eq!(
+            (name(Word::Slot(12)), name(Word::Finish)),
+            (Some("S12"), Some("FINISH"))
+        );
     }
 }
