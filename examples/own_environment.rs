@@ -144,6 +144,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         keep_transcripts: false,
         keep_log: false,
         trees_in_flight: 1,
+        sink: None,
         progress: Arc::new(Progress::default()),
     };
     let rollouts = Worker::new(policy).rollout(|| jobs.next(), &settings)?;

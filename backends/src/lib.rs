@@ -44,9 +44,9 @@
 
 #[cfg(feature = "candle")]
 pub mod candle;
+mod fingerprint;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
-mod fingerprint;
 mod random;
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod sampling;

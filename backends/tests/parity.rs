@@ -150,7 +150,7 @@ mod llama_cpp {
         let options = LlamaCppOptions {
             slots,
             window: 512,
-            threads: 2,
+            threads: 1,
             batch: 100,
             kv: KvPrecision::F32,
             fingerprint: Some(vocabulary.fingerprint().to_owned()),

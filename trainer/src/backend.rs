@@ -1,20 +1,22 @@
-//! The one place that names a concrete backend: everything else trains a [`Trainee`] and samples from its [`Sampler`]s.
+//! The one place that names what learns: everything else trains a [`Trainee`] and samples from its [`Sampler`]s.
 
-use crate::config::{CONTEXT_MAX, Config, Rao};
+use crate::config::{Backend, CONTEXT_MAX, Config, Rao, Rollout};
 use crate::environments::textcraft::vocabulary::{self, VOCAB, Word};
 use crate::rollout::{InProcess, Transcript};
+use crate::sampler::{self, OpenError, WITHOUT_LLAMA_CPP};
 use rao_backends::candle::gguf::{self, GgufError, SpecialTokens, TokenKind, Vocabulary, VocabularyError};
-use rao_backends::candle::sampler::{Geometry, PackError, SamplerOptions, SamplerWeights};
+use rao_backends::candle::sampler::{Geometry, PackError, Sampler as CandleSampler, SamplerOptions, SamplerWeights};
 use rao_backends::candle::{
     Action, AdamWConfig, BatchError, ConfigError, Device, Learner, ModelConfig, PackedBatch, Qwen3, TrainError,
     Weights, WeightsError,
 };
 use rao_tree::{Mask, Token, WeightsVersion};
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
-pub use rao_backends::candle::gguf::Quant;
-pub use rao_backends::candle::sampler::Sampler;
+pub use crate::sampler::Sampler;
 pub use rao_backends::candle::{Objective, SequenceRatio, StepReport};
 
 /// Longest context of the policies that are trained here.
@@ -61,6 +63,25 @@ pub enum BackendError {
     /// A GGUF file that cannot be written.
     #[error("GGUF: {0}")]
     Gguf(#[from] GgufError),
+    /// A quantisation that there is not.
+    #[error("no quantisation {name:?}: there are {}{}", Quant::names().join(", "), if cfg!(feature = "llama-cpp") { "" } else { "; feature `llama-cpp` adds llama.cpp's K-quants" })]
+    Quant {
+        /// What was asked for.
+        name: String,
+    },
+    /// llama.cpp does not quantise.
+    #[cfg(feature = "llama-cpp")]
+    #[error(transparent)]
+    Quantise(#[from] rao_backends::llama_cpp::QuantiseError),
+    /// A temporary file cannot be made.
+    #[error("temporary file: {0}")]
+    Temporary(#[from] std::io::Error),
+    /// The sampler is not in this binary, or refuses the file.
+    #[error("sampler: {0}")]
+    Open(#[from] OpenError),
+    /// The sampler refuses new weights.
+    #[error("sampler: {0}")]
+    Publish(String),
     /// Token names that make no vocabulary.
     #[error("vocabulary: {0}")]
     Vocabulary(#[from] VocabularyError),
@@ -137,8 +158,23 @@ impl Trainee {
     /// # Errors
     /// [`BackendError::Gguf`]; a file that was there is as it was.
     pub fn export(&self, quant: Quant, path: &Path) -> Result<(), BackendError> {
-        let weights = self.learner.model.weights();
-        Ok(gguf::save(weights, &vocabulary()?, quant, self.version, path)?)
+        let written = |quant, path: &Path| {
+            let weights = self.learner.model.weights();
+            Ok(gguf::save(weights, &vocabulary()?, quant, self.version, path)?)
+        };
+        match quant {
+            Quant::Written(quant) => written(quant, path),
+            #[cfg(feature = "llama-cpp")]
+            Quant::Made(kind) => {
+                let exact = temporary_file()?;
+                written(gguf::Quant::F32, &exact)?;
+                // Beside its place, so that it appears there whole or not at all.
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let made = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?.into_temp_path();
+                rao_backends::llama_cpp::quantise(&exact, &made, kind)?;
+                Ok(made.persist(path).map_err(|error| error.error)?)
+            }
+        }
     }
 
     /// How many numbers the policy is made of.
@@ -192,35 +228,93 @@ impl Trainee {
         self.version
     }
 
-    /// An engine with one sampler of these weights per thread; 0 takes one per core.
+    /// Whether the configured sampler is in this binary and knows the configured quantisation.
+    ///
+    /// # Errors
+    /// [`BackendError`] says how to get it, or what there is.
+    pub fn check(config: &Config) -> Result<(), BackendError> {
+        match config.rollout.backend {
+            Backend::Candle => Ok(()),
+            Backend::LlamaCpp if cfg!(feature = "llama-cpp") => config.rollout.quant.parse::<Quant>().map(drop),
+            Backend::LlamaCpp => Err(OpenError::NotBuilt(WITHOUT_LLAMA_CPP).into()),
+        }
+    }
+
+    /// An engine that samples these weights in full precision, whatever `rollout.backend` says.
     ///
     /// # Errors
     /// [`BackendError::Pack`].
-    pub fn engine(&self, threads: usize) -> Result<InProcess<Sampler>, BackendError> {
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            threads => threads,
-        };
+    pub fn exact_engine(&self, threads: usize) -> Result<InProcess<Sampler>, BackendError> {
         let weights = self.pack()?;
         let options = SamplerOptions {
             window: WINDOW,
             cache_bytes: CACHE_BYTES,
             ..SamplerOptions::default()
         };
-        let samplers = (0..threads).map(|_| Sampler::new(Arc::clone(&weights), self.version, options));
+        let samplers = (0..sampler::threads(threads)).map(|_| {
+            let sampler = CandleSampler::new(Arc::clone(&weights), self.version, options);
+            Sampler::Candle(Box::new(sampler))
+        });
         Ok(InProcess::new(samplers.collect()))
+    }
+
+    /// An engine that samples these weights as `rollout` says, on so many threads; 0 takes one per core.
+    ///
+    /// # Errors
+    /// [`BackendError`]: the sampler is not in this binary, or refuses the weights.
+    pub fn engine(&self, config: &Config, threads: usize) -> Result<InProcess<Sampler>, BackendError> {
+        Self::check(config)?;
+        match config.rollout.backend {
+            Backend::Candle => self.exact_engine(threads),
+            #[cfg(feature = "llama-cpp")]
+            Backend::LlamaCpp => {
+                let file = self.file(&config.rollout)?;
+                let context = config.limits.context.max(config.eval.limits.context);
+                Ok(sampler::open_file(
+                    file,
+                    self.version,
+                    &config.rollout,
+                    threads,
+                    context,
+                )?)
+            }
+            #[cfg(not(feature = "llama-cpp"))]
+            Backend::LlamaCpp => Err(OpenError::NotBuilt(WITHOUT_LLAMA_CPP).into()),
+        }
     }
 
     /// Hands the engine's samplers the current weights.
     ///
     /// # Errors
-    /// [`BackendError::Pack`].
-    pub fn publish(&self, engine: &mut InProcess<Sampler>) -> Result<(), BackendError> {
-        let weights = self.pack()?;
+    /// [`BackendError`]; the samplers keep the weights that they had.
+    pub fn publish(&self, engine: &mut InProcess<Sampler>, rollout: &Rollout) -> Result<(), BackendError> {
+        let mut packed = None;
         for sampler in engine.policies_mut() {
-            sampler.publish(Arc::clone(&weights), self.version);
+            match sampler {
+                Sampler::Candle(sampler) => {
+                    let weights = match &packed {
+                        Some(weights) => Arc::clone(weights),
+                        None => Arc::clone(packed.insert(self.pack()?)),
+                    };
+                    sampler.publish(weights, self.version);
+                }
+                #[cfg(feature = "llama-cpp")]
+                Sampler::LlamaCpp(sampler) => sampler
+                    .publish(self.file(rollout)?, self.version)
+                    .map_err(|error| BackendError::Publish(error.to_string()))?,
+            }
         }
+        #[cfg(not(feature = "llama-cpp"))]
+        let _ = rollout;
         Ok(())
+    }
+
+    /// These weights in a file that is removed once no sampler needs it.
+    #[cfg(feature = "llama-cpp")]
+    fn file(&self, rollout: &Rollout) -> Result<rao_backends::llama_cpp::ModelFile, BackendError> {
+        let path = temporary_file()?;
+        self.export(rollout.quant.parse()?, &path)?;
+        Ok(rao_backends::llama_cpp::ModelFile::new(path))
     }
 
     fn pack(&self) -> Result<Arc<SamplerWeights>, BackendError> {
@@ -234,12 +328,77 @@ impl Trainee {
     }
 }
 
+/// How the matrices of a GGUF file are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Quant {
+    /// By this crate's own writer.
+    Written(gguf::Quant),
+    /// By llama.cpp, from a file in f32.
+    #[cfg(feature = "llama-cpp")]
+    Made(rao_backends::llama_cpp::Quantisation),
+}
+
+impl Quant {
+    /// The weights as they are.
+    pub const F32: Self = Self::Written(gguf::Quant::F32);
+
+    /// All that this binary can write.
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        #[allow(unused_mut, reason = "llama.cpp adds its own")]
+        let mut names: Vec<String> = gguf::Quant::ALL.iter().map(ToString::to_string).collect();
+        #[cfg(feature = "llama-cpp")]
+        for kind in rao_backends::llama_cpp::Quantisation::ALL {
+            let name = kind.to_string();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+impl FromStr for Quant {
+    type Err = BackendError;
+
+    fn from_str(name: &str) -> Result<Self, BackendError> {
+        if let Ok(quant) = name.parse() {
+            return Ok(Self::Written(quant));
+        }
+        #[cfg(feature = "llama-cpp")]
+        if let Ok(kind) = name.parse() {
+            return Ok(Self::Made(kind));
+        }
+        Err(BackendError::Quant { name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for Quant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Written(quant) => quant.fmt(f),
+            #[cfg(feature = "llama-cpp")]
+            Self::Made(kind) => kind.fmt(f),
+        }
+    }
+}
+
+/// A file that is removed with its name.
+#[cfg(feature = "llama-cpp")]
+fn temporary_file() -> std::io::Result<tempfile::TempPath> {
+    let file = tempfile::Builder::new().prefix("rao-").suffix(".gguf").tempfile()?;
+    Ok(file.into_temp_path())
+}
+
 /// The compact token language as a file names it: tools that generate text stop after `FINISH`.
 fn vocabulary() -> Result<Vocabulary, VocabularyError> {
-    let tokens = vocabulary::names().enumerate().map(|(id, name)| match name {
-        Some(name) => (name, TokenKind::Word),
-        None => (format!("<unused{id}>"), TokenKind::Unused),
-    });
+    let tokens = vocabulary::names()
+        .zip(0..)
+        .map(|(name, id)| match Word::parse(Token(id)) {
+            Some(_) => (name, TokenKind::Word),
+            None => (name, TokenKind::Unused),
+        });
     let special = SpecialTokens {
         bos: PADDING,
         eos: Word::Finish.token(),
@@ -320,8 +479,7 @@ mod tests {
     fn the_names_of_the_tokens_make_a_vocabulary() {
         let vocabulary = vocabulary().unwrap();
         assert_eq!(vocabulary.len(), VOCAB);
-        // Files that were written refuse another one: a change here makes them useless to those who read them.
-        assert_eq!(vocabulary.fingerprint(), "1a2df053abe9e010");
+        assert_eq!(vocabulary.fingerprint(), sampler::fingerprint());
     }
 
     #[test]

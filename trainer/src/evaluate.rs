@@ -1,6 +1,7 @@
 //! Evaluation on held-out items: greedy and sampled, by difficulty, for the recursive agent and its flat twin.
 
-use crate::config::Eval;
+use crate::config::{Config, Eval};
+use crate::display::Phase;
 use crate::environments::textcraft::agent::{Agent, AgentOptions};
 use crate::environments::textcraft::vocabulary::VOCAB;
 use crate::environments::textcraft::{Benchmark, Difficulty, Task};
@@ -8,7 +9,7 @@ use crate::rollout::{Job, Progress, Rollout, RolloutEngine, RolloutError, Settin
 use rao_tree::Limits;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What one arm reaches on the tasks of one difficulty. Sizes and times are those of the greedy trees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -217,4 +218,38 @@ fn mean(rollouts: &[Rollout], of: impl Fn(&Rollout) -> f64) -> f64 {
     } else {
         rollouts.iter().map(of).sum::<f64>() / rollouts.len() as f64
     }
+}
+
+/// Evaluates one policy, with a bar that counts trees.
+///
+/// # Errors
+/// [`RolloutError`].
+pub async fn judge(
+    engine: &mut impl RolloutEngine<Agent>,
+    benchmark: &Benchmark,
+    config: &Config,
+    depth: u8,
+    name: &'static str,
+    progress: &Arc<Progress>,
+) -> Result<Scores, RolloutError> {
+    let phase = Phase::begin(name, trees(benchmark, &config.eval) as u64);
+    let arm = Arm {
+        depth,
+        seed: crate::seed::derive(config.seed, &[3]),
+    };
+    let before = (progress.trees(), progress.nodes());
+    let work = evaluate(engine, benchmark, &config.eval, config.agent.slots, arm, progress);
+    tokio::pin!(work);
+    let scores = loop {
+        tokio::select! {
+            scores = &mut work => break scores?,
+            () = tokio::time::sleep(Duration::from_millis(100)) => {
+                let nodes = progress.nodes() - before.1;
+                phase.set(progress.trees() - before.0, &format!("{nodes} nodes"));
+            }
+        }
+    };
+    phase.set(progress.trees() - before.0, "");
+    phase.end(&format!("{} nodes", progress.nodes() - before.1));
+    Ok(scores)
 }

@@ -7,8 +7,9 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `candle` (default) | the backend that trains and samples: without it there are no `train` loop and no commands but `rao trace` |
-//! | `cuda`, `metal` | the learner on these devices, with `candle` |
+//! | `candle` (default) | the backend that trains and samples: without it there is no `train` loop |
+//! | `llama-cpp` | samples GGUF files, quantised: in training with `candle`, alone for `rao eval` and `rao rollout`; needs cmake, a C++ compiler and libclang to build |
+//! | `cuda`, `metal` | the learner on these devices, with `candle`; llama.cpp on them, with `llama-cpp` |
 //!
 //! ```
 //! use rao_trainer::environments::textcraft::{agent::{Agent, AgentOptions}, official, vocabulary::VOCAB};
@@ -34,6 +35,8 @@ pub mod environments;
 pub mod evaluate;
 pub mod rollout;
 pub mod run;
+#[cfg(any(feature = "candle", feature = "llama-cpp"))]
+pub mod sampler;
 pub mod seed;
 pub mod table;
 pub mod trace;

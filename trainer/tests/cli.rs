@@ -277,3 +277,74 @@ fn what_is_refused_leaves_nothing_behind() {
     }
     assert_eq!(std::fs::read_dir(here).unwrap().count(), 0);
 }
+
+/// Candle trains, llama.cpp samples, quantised; and the file that comes of it is sampled alone.
+#[cfg(feature = "llama-cpp")]
+#[test]
+fn a_quantised_policy_is_trained_exported_and_sampled() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let mut arguments = vec!["train", "--run", "run"];
+    for setting in [
+        "rollout.backend=llama-cpp",
+        "rollout.quant=q8_0",
+        "warmstart.steps=100",
+        "warmstart.trees=1000",
+        "rao.steps=3",
+        "flat.enabled=false",
+        "eval.difficulties=[\"easy\"]",
+        "eval.easy=4",
+    ] {
+        arguments.extend(["--set", setting]);
+    }
+    stdout(&rao(here, &arguments));
+    let metrics = std::fs::read_to_string(here.join("run/metrics.jsonl")).unwrap();
+    let steps = metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mismatches: Vec<f64> = steps.filter_map(|step| step["mismatch"].as_f64()).collect();
+    // Eight bits are off by a little: more than rounding in f32, less than would make the ratio useless.
+    assert_eq!(mismatches.len(), 3);
+    assert!(mismatches.iter().all(|m| (1e-5..0.1).contains(m)), "{mismatches:?}");
+
+    for quant in ["f32", "q4_k_m"] {
+        let name = format!("{quant}.gguf");
+        stdout(&rao(here, &["export", "run", "--quant", quant, "-o", &name]));
+        let score = |policy: &[&str]| -> Value {
+            let rest = ["--tasks", "easy", "--limit", "8", "--json"];
+            let arguments = [&["eval"], policy, &rest].concat();
+            let scores: Value = serde_json::from_str(&stdout(&rao(here, &arguments))).unwrap();
+            scores["easy"].clone()
+        };
+        let of_file = score(&["--policy", &name]);
+        let of_run = score(&["--policy", "run", "--quant", quant]);
+        for key in ["greedy", "t1", "nodes", "tokens"] {
+            assert_eq!(of_file[key], of_run[key], "{quant}: {key}");
+        }
+    }
+    let printed = stdout(&rao(here, &["rollout", "--policy", "f32.gguf", "--task", "easy"]));
+    assert!(printed.contains("easy task"), "{printed}");
+
+    for (arguments, said) in [
+        (
+            vec!["eval", "--policy", "f32.gguf", "--quant", "q8_0"],
+            "as it is quantised",
+        ),
+        (vec!["eval", "--policy", "run/config.toml"], "not a GGUF file"),
+        (vec!["eval", "--policy", "run", "--quant", "q9"], "q4_k_m"),
+        (
+            vec![
+                "train",
+                "--run",
+                "other",
+                "--set",
+                "rollout.backend=llama-cpp",
+                "--set",
+                "rollout.quant=q9",
+            ],
+            "q4_k_m",
+        ),
+    ] {
+        let error = refused(here, &arguments);
+        assert!(error.contains(said), "{arguments:?}: {error}");
+    }
+    assert!(!here.join("other").exists());
+}

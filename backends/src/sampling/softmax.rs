@@ -6,12 +6,6 @@ use pulp::{Simd, WithSimd};
 /// Virtual lanes of every horizontal sum, whatever the machine's own width; also positions per block of the Candle sampler's cache.
 pub(crate) const LANES: usize = 16;
 
-/// Machine registers per virtual vector of [`LANES`] floats.
-#[inline(always)]
-pub(crate) const fn regs<S: Simd>() -> usize {
-    LANES / S::F32_LANES
-}
-
 /// Sum over the virtual lanes by halving: 8 and 8, 4 and 4, 2 and 2, 1 and 1. AVX2 and AVX-512 give the same bits.
 #[inline(always)]
 pub(crate) fn fold<S: Simd>(s: S, lanes: &[f32; LANES]) -> f32 {

@@ -1,10 +1,9 @@
 //! `rao eval`.
 
-use super::policy::{Arm, load};
+use super::policy::PolicyArgs;
+use rao_trainer::evaluate::judge;
 use rao_trainer::rollout::Progress;
-use rao_trainer::train::judge;
 use rao_trainer::{environments, table};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,30 +12,25 @@ use std::sync::Arc;
 Examples:
   rao eval --policy runs/train-001                             all held-out tasks that the run's own evaluation took
   rao eval --policy runs/train-001 --tasks extreme --limit 0   all 136 extreme ones
-  rao eval --policy runs/train-001 --arm flat --tasks easy")]
+  rao eval --policy runs/train-001 --arm flat --tasks easy
+  rao eval --policy runs/train-001 --quant q8_0                as llama.cpp samples it, quantised
+  rao eval --policy policy.gguf --tasks medium                 a file of `rao export`")]
 pub struct Args {
-    /// Run directory of `rao train`.
-    #[arg(long, value_name = "RUN")]
-    policy: PathBuf,
-    /// Which of its policies.
-    #[arg(long, value_enum, default_value_t = Arm::Recursive)]
-    arm: Arm,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Difficulties, separated by commas: easy, medium, hard, extreme. Default: as the run was evaluated.
     #[arg(long, value_delimiter = ',', value_name = "DIFFICULTY")]
     tasks: Option<Vec<String>>,
     /// Tasks per difficulty; 0 takes all there are. Default: as the run was evaluated.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Another configuration key for this evaluation, for example eval.limits.depth=6; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
     /// Print the scores as JSON instead of the table.
     #[arg(long)]
     json: bool,
 }
 
 pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCode> {
-    let (policy, mut config) = load(&args.policy, args.arm, &args.settings)?;
+    let (mut engine, mut config) = args.policy.open(None)?;
     if let Some(names) = &args.tasks {
         config.eval.difficulties = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     }
@@ -45,8 +39,8 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         (eval.easy, eval.medium, eval.hard, eval.extreme) = (limit, limit, limit, limit);
     }
     let benchmark = environments::benchmark(&config.world)?;
-    let depth = args.arm.depth(&config);
-    let scores = judge(&policy, &benchmark, &config, depth, "evaluation", progress).await?;
+    let depth = args.policy.arm.depth(&config);
+    let scores = judge(&mut engine, &benchmark, &config, depth, "evaluation", progress).await?;
     if progress.is_stopped() {
         return Ok(ExitCode::from(130));
     }
@@ -57,7 +51,7 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
             serde_json::to_string(&scores)?
         )
     } else {
-        table::arm(args.arm.name(), &scores)
+        table::arm(args.policy.arm.name(), &scores)
     };
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -29,7 +29,7 @@ pub struct Args {
     /// What to write.
     #[arg(long, value_enum, default_value_t = Format::Gguf)]
     format: Format,
-    /// How a GGUF file stores matrices: f32, f16, q8_0 or q4_0. Default: f32.
+    /// How a GGUF file stores matrices: f32, f16, q8_0, q4_0; with the feature `llama-cpp` also q6_k, q5_k_m, q4_k_m, ... Default: f32.
     #[arg(long)]
     quant: Option<Quant>,
     /// Where to: a file, or the directory for safetensors.
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Trainee::load(&source, &config).with_context(|| format!("cannot load the policy in {}", source.display()))?;
     let kind = match args.format {
         Format::Gguf => {
-            let quant = args.quant.unwrap_or_default();
+            let quant = args.quant.unwrap_or(Quant::F32);
             policy.export(quant, output)?;
             quant.to_string()
         }

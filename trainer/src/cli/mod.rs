@@ -1,12 +1,12 @@
 //! The command line: parses, calls the library, prints for people (or, with `--json`, for programs).
 
-#[cfg(feature = "candle")]
+#[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod eval;
 #[cfg(feature = "candle")]
 mod export;
-#[cfg(feature = "candle")]
+#[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod policy;
-#[cfg(feature = "candle")]
+#[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod rollout;
 mod trace;
 #[cfg(feature = "candle")]
@@ -37,10 +37,10 @@ enum Command {
     #[cfg(feature = "candle")]
     Train(train::Args),
     /// Evaluate a policy of a run on held-out tasks.
-    #[cfg(feature = "candle")]
+    #[cfg(any(feature = "candle", feature = "llama-cpp"))]
     Eval(eval::Args),
     /// Roll one task out and print the tree.
-    #[cfg(feature = "candle")]
+    #[cfg(any(feature = "candle", feature = "llama-cpp"))]
     Rollout(rollout::Args),
     /// Write a policy for other programs: GGUF for llama.cpp, safetensors for Hugging Face.
     #[cfg(feature = "candle")]
@@ -49,7 +49,8 @@ enum Command {
     Trace(trace::Args),
     /// (this binary was built without the feature `candle`)
     #[cfg(not(feature = "candle"))]
-    #[command(aliases = ["eval", "rollout", "export"])]
+    #[cfg_attr(feature = "llama-cpp", command(alias = "export"))]
+    #[cfg_attr(not(feature = "llama-cpp"), command(aliases = ["eval", "rollout", "export"]))]
     Train {
         /// Ignored.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
@@ -92,17 +93,20 @@ fn describe(error: &anyhow::Error) -> String {
     line
 }
 
+/// What a binary says to commands that it cannot carry out.
 #[cfg(not(feature = "candle"))]
+const WITHOUT_CANDLE: &str =
+    "built without `candle`, which trains and samples: cargo build --release --features candle";
+
+#[cfg(not(any(feature = "candle", feature = "llama-cpp")))]
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Trace(args) => trace::run(&args),
-        Command::Train { .. } => {
-            anyhow::bail!("built without `candle`, which trains and samples: cargo build --release --features candle")
-        }
+        Command::Train { .. } => anyhow::bail!(WITHOUT_CANDLE),
     }
 }
 
-#[cfg(feature = "candle")]
+#[cfg(any(feature = "candle", feature = "llama-cpp"))]
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     use anyhow::Context;
     use rao_trainer::rollout::Progress;
@@ -118,9 +122,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     runtime.spawn(stop_on_interrupt(Arc::clone(&progress)));
     let code = runtime.block_on(async {
         match command {
+            #[cfg(feature = "candle")]
             Command::Train(args) => train::run(args, &progress).await,
+            #[cfg(not(feature = "candle"))]
+            Command::Train { .. } => anyhow::bail!(WITHOUT_CANDLE),
             Command::Eval(args) => eval::run(args, &progress).await,
             Command::Rollout(args) => rollout::run(args, &progress).await,
+            #[cfg(feature = "candle")]
             Command::Export(args) => export::run(&args),
             Command::Trace(args) => trace::run(&args),
         }
@@ -130,7 +138,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 /// The first Ctrl-C finishes what must be finished; the second stops at once.
-#[cfg(feature = "candle")]
+#[cfg(any(feature = "candle", feature = "llama-cpp"))]
 async fn stop_on_interrupt(progress: std::sync::Arc<rao_trainer::rollout::Progress>) {
     while tokio::signal::ctrl_c().await.is_ok() {
         if progress.is_stopped() {

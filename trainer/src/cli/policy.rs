@@ -1,10 +1,16 @@
 //! The policies of a run, by name.
 
+#[cfg(feature = "candle")]
 use anyhow::Context;
+use anyhow::bail;
+#[cfg(feature = "candle")]
 use rao_trainer::backend::Trainee;
 use rao_trainer::config::Config;
+use rao_trainer::rollout::InProcess;
+#[cfg(feature = "candle")]
 use rao_trainer::run::RunDir;
-use std::path::Path;
+use rao_trainer::sampler::{self, Sampler};
+use std::path::PathBuf;
 
 /// Which policy of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -37,11 +43,86 @@ impl Arm {
     }
 }
 
-/// A policy of a run, with the run's configuration as changed by `settings`.
-pub fn load(path: &Path, arm: Arm, settings: &[String]) -> anyhow::Result<(Trainee, Config)> {
-    let run = RunDir::open(path)?;
-    let config = Config::resolve(Some(&path.join("config.toml")), settings)?;
-    let policy = Trainee::load(&run.policy(arm.name()), &config)
-        .with_context(|| format!("cannot load the {} policy of {}", arm.name(), path.display()))?;
-    Ok((policy, config))
+/// Where a policy comes from and what samples it: what `rao eval` and `rao rollout` have in common.
+#[derive(clap::Args)]
+pub struct PolicyArgs {
+    /// Run directory of `rao train`, or a GGUF file of `rao export`.
+    #[arg(long, value_name = "RUN|FILE.gguf")]
+    policy: PathBuf,
+    /// Which policy of the run.
+    #[arg(long, value_enum, default_value_t = Arm::Recursive)]
+    pub arm: Arm,
+    /// What samples it. Default: candle for a run, llama-cpp for a GGUF file.
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
+    /// How llama.cpp's copy of a run's weights is stored, for example q8_0.
+    #[arg(long, value_name = "QUANT")]
+    quant: Option<String>,
+    /// Another configuration key, for example eval.limits.depth=6; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+/// What samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Backend {
+    /// In full precision.
+    Candle,
+    /// llama.cpp, quantised or not.
+    LlamaCpp,
+}
+
+impl PolicyArgs {
+    /// The configuration that the policy was trained under, as changed by the settings, and an engine of at most so many threads (0: as
+    /// configured) that samples it.
+    pub fn open(&self, threads: Option<usize>) -> anyhow::Result<(InProcess<Sampler>, Config)> {
+        if self.policy.is_file() {
+            if self.backend == Some(Backend::Candle) || self.quant.is_some() {
+                bail!(
+                    "{} is a GGUF file: llama.cpp samples it, as it is quantised; leave --backend and --quant out",
+                    self.policy.display()
+                );
+            }
+            let config = Config::resolve(None, &self.settings)?;
+            let threads = threads.unwrap_or(config.threads);
+            let context = config.eval.limits.context;
+            let engine = sampler::open(&self.policy, &config.rollout, threads, context)?;
+            return Ok((engine, config));
+        }
+        self.open_run(threads)
+    }
+
+    #[cfg(feature = "candle")]
+    fn open_run(&self, threads: Option<usize>) -> anyhow::Result<(InProcess<Sampler>, Config)> {
+        let run = RunDir::open(&self.policy)?;
+        // However it was trained: in full precision unless something else is asked for.
+        let backend = match (self.backend, &self.quant) {
+            (Some(Backend::LlamaCpp), _) | (None, Some(_)) => "llama-cpp",
+            (Some(Backend::Candle), Some(_)) => {
+                bail!("--quant is for --backend llama-cpp: candle samples in full precision")
+            }
+            _ => "candle",
+        };
+        let mut settings = vec![format!("rollout.backend={backend}")];
+        settings.extend(self.quant.iter().map(|quant| format!("rollout.quant={quant}")));
+        settings.extend_from_slice(&self.settings);
+        let config = Config::resolve(Some(&self.policy.join("config.toml")), &settings)?;
+        let policy = Trainee::load(&run.policy(self.arm.name()), &config).with_context(|| {
+            format!(
+                "cannot load the {} policy of {}",
+                self.arm.name(),
+                self.policy.display()
+            )
+        })?;
+        let engine = policy.engine(&config, threads.unwrap_or(config.threads))?;
+        Ok((engine, config))
+    }
+
+    #[cfg(not(feature = "candle"))]
+    fn open_run(&self, _: Option<usize>) -> anyhow::Result<(InProcess<Sampler>, Config)> {
+        bail!(
+            "{} is no GGUF file; runs are read by `candle`, without which this binary was built: cargo build --release --features candle",
+            self.policy.display()
+        )
+    }
 }

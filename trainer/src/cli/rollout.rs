@@ -1,6 +1,6 @@
 //! `rao rollout`.
 
-use super::policy::{Arm, load};
+use super::policy::PolicyArgs;
 use anyhow::anyhow;
 use rao_trainer::environments::textcraft::Task;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
@@ -19,12 +19,8 @@ Examples:
   rao rollout --policy runs/train-001 --task medium --temperature 1 --seed 5
   rao rollout --policy runs/train-001 --task hard --trace hard.rao && rao trace hard.rao")]
 pub struct Args {
-    /// Run directory of `rao train`.
-    #[arg(long, value_name = "RUN")]
-    policy: PathBuf,
-    /// Which of its policies.
-    #[arg(long, value_enum, default_value_t = Arm::Recursive)]
-    arm: Arm,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Identifier of a task, or a difficulty: its first held-out task.
     #[arg(long, value_name = "ID")]
     task: String,
@@ -43,19 +39,16 @@ pub struct Args {
     /// Print figures as JSON instead of the tree.
     #[arg(long)]
     json: bool,
-    /// Another configuration key for this rollout, for example eval.limits.depth=6; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
 }
 
 pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCode> {
     if !(args.temperature.is_finite() && args.temperature >= 0.0) {
         return Err(anyhow!("--temperature takes a finite number of at least 0"));
     }
-    let (policy, config) = load(&args.policy, args.arm, &args.settings)?;
+    let (mut engine, config) = args.policy.open(Some(1))?;
     let benchmark = environments::benchmark(&config.world)?;
     let task = find(&benchmark.val, &benchmark.train, &args.task)?;
-    let depth = args.arm.depth(&config);
+    let depth = args.policy.arm.depth(&config);
     let options = AgentOptions {
         depth_max: depth,
         slots: config.agent.slots,
@@ -72,7 +65,6 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         keep_log: true,
         ..evaluate::settings(args.temperature, progress)
     };
-    let mut engine = policy.engine(1)?;
     let rollouts = engine.rollout(vec![job], &settings).await?;
     let Some(rollout) = rollouts.first() else {
         return Ok(ExitCode::from(130));

@@ -31,7 +31,7 @@ pub struct Config {
     pub seed: u64,
     /// Threads that roll out; 0 takes one per core.
     pub threads: usize,
-    /// Where the learner computes: `cpu`, or `cuda` or `metal` if built with the feature of that name. Sampling is on the CPU.
+    /// Where the learner computes: `cpu`, or `cuda` or `metal` if built with the feature of that name. The Candle sampler is on the CPU.
     pub device: String,
     /// Where recipes and tasks come from.
     pub world: World,
@@ -43,6 +43,8 @@ pub struct Config {
     pub limits: TreeLimits,
     /// The warm start.
     pub warmstart: WarmStart,
+    /// What samples while training.
+    pub rollout: Rollout,
     /// Recursive agent optimization.
     pub rao: Rao,
     /// The flat twin.
@@ -146,6 +148,28 @@ pub struct WarmStart {
     pub flat_share: f64,
     /// How flawed the teacher is.
     pub teacher: Flaws,
+}
+
+/// What samples while training. Evaluation at the end of a run is in full precision: it says what was trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollout {
+    /// `candle`, in full precision, or `llama-cpp`, from a GGUF file that is written after every step.
+    pub backend: Backend,
+    /// How that file stores the weights: f32, f16, q8_0, q4_0 or one of llama.cpp's others. Without meaning for `candle`.
+    pub quant: String,
+    /// llama.cpp: contexts that keep their keys and values, at most 256. Each takes memory for `limits.context` tokens, rounded up to 256.
+    pub slots: u32,
+}
+
+/// What samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// The policy's own arithmetic, in f32.
+    Candle,
+    /// llama.cpp, quantised or not.
+    LlamaCpp,
 }
 
 /// Recursive agent optimization.
@@ -314,6 +338,11 @@ impl Default for Config {
                     distraction: 0.15,
                     surrender: 0.6,
                 },
+            },
+            rollout: Rollout {
+                backend: Backend::Candle,
+                quant: "q8_0".into(),
+                slots: 256,
             },
             rao: Rao {
                 steps: 60,
@@ -533,6 +562,9 @@ impl Config {
         }
         if rao.tasks.saturating_mul(rao.trees) > TREES_MAX {
             return fail("rao.tasks", "times `rao.trees` takes at most 65536 trees a step");
+        }
+        if !(1..=256).contains(&self.rollout.slots) {
+            return fail("rollout.slots", "takes 1 to 256");
         }
         if self.threads > THREADS_MAX {
             return fail("threads", "takes at most 256; 0 takes one per core");

@@ -15,7 +15,7 @@ mod tasks;
 mod warmstart;
 
 #[cfg(feature = "candle")]
-pub use quickstart::{Outcome, Plan, judge, quickstart};
+pub use quickstart::{Outcome, Plan, quickstart};
 pub use tasks::TaskOrder;
 #[cfg(feature = "candle")]
 pub use warmstart::warm_start;

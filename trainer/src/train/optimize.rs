@@ -83,7 +83,7 @@ pub async fn optimize(
         sink: None,
         progress: Arc::clone(progress),
     };
-    let mut engine = trainee.engine(config.threads)?;
+    let mut engine = trainee.engine(config, config.threads)?;
     let mut order = TaskOrder::new(arm.tasks, crate::seed::derive(arm.seed, &[0]));
     let mut shuffle = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(arm.seed, &[1]));
     let mut watch = MismatchWatch::new(rao.mismatch_warn);
@@ -126,7 +126,7 @@ pub async fn optimize(
         let lr = learning_rate(rao, position);
         let version = trainee.version();
         let reports = update(trainee, &groups, &credits, rao, lr, &mut shuffle)?;
-        trainee.publish(&mut engine)?;
+        trainee.publish(&mut engine, &config.rollout)?;
         let train_seconds = clock.elapsed().as_secs_f64();
 
         let tokens: u64 = groups.iter().flatten().map(Rollout::tokens).sum();

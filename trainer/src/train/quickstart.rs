@@ -7,11 +7,11 @@ use crate::backend::Trainee;
 use crate::config::Config;
 use crate::display::Phase;
 use crate::environments::textcraft::{Benchmark, Difficulty, Task};
-use crate::evaluate::{self, Scores, evaluate};
+use crate::evaluate::judge;
 use crate::rollout::Progress;
 use crate::run::{RunDir, Summary};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How the main job ended.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ impl<'a> Plan<'a> {
                 return Err(TrainError::NoTasks { difficulty: needed });
             }
         }
+        Trainee::check(config)?;
         Ok(Self {
             config,
             benchmark,
@@ -115,7 +116,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
     }
 
     let recursive = judge(
-        &recursive,
+        &mut recursive.exact_engine(config.threads)?,
         benchmark,
         config,
         config.eval.limits.depth,
@@ -124,7 +125,17 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
     )
     .await?;
     let flat = match flat {
-        Some(twin) => Some(judge(&twin, benchmark, config, 0, "eval: flat", progress).await?),
+        Some(twin) => Some(
+            judge(
+                &mut twin.exact_engine(config.threads)?,
+                benchmark,
+                config,
+                0,
+                "eval: flat",
+                progress,
+            )
+            .await?,
+        ),
         None => None,
     };
     if progress.is_stopped() {
@@ -140,39 +151,4 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
     };
     run.write_summary(&summary)?;
     Ok(Outcome::Finished(Box::new(summary)))
-}
-
-/// Evaluates one policy, with a bar that counts trees.
-///
-/// # Errors
-/// [`TrainError`].
-pub async fn judge(
-    policy: &Trainee,
-    benchmark: &Benchmark,
-    config: &Config,
-    depth: u8,
-    name: &'static str,
-    progress: &Arc<Progress>,
-) -> Result<Scores, TrainError> {
-    let mut engine = policy.engine(config.threads)?;
-    let phase = Phase::begin(name, evaluate::trees(benchmark, &config.eval) as u64);
-    let arm = evaluate::Arm {
-        depth,
-        seed: crate::seed::derive(config.seed, &[3]),
-    };
-    let before = (progress.trees(), progress.nodes());
-    let work = evaluate(&mut engine, benchmark, &config.eval, config.agent.slots, arm, progress);
-    tokio::pin!(work);
-    let scores = loop {
-        tokio::select! {
-            scores = &mut work => break scores?,
-            () = tokio::time::sleep(Duration::from_millis(100)) => {
-                let nodes = progress.nodes() - before.1;
-                phase.set(progress.trees() - before.0, &format!("{nodes} nodes"));
-            }
-        }
-    };
-    phase.set(progress.trees() - before.0, "");
-    phase.end(&format!("{} nodes", progress.nodes() - before.1));
-    Ok(scores)
 }

@@ -2,9 +2,9 @@
 
 use super::cache::{Cache, Layout};
 use super::forward::Row;
-use super::simd::square_sum;
+use super::simd::{regs, square_sum};
 use super::weights::Layer;
-use crate::sampling::softmax::{LANES, exp, fold, regs};
+use crate::sampling::softmax::{LANES, exp, fold};
 use pulp::{Simd, WithSimd};
 use std::array::{from_mut, from_ref};
 use std::hint::black_box;

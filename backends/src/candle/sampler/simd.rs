@@ -1,7 +1,7 @@
 //! Aligned buffers and the elementwise kernels. Each is a `WithSimd`, so that `pulp::Arch::dispatch` compiles it for every instruction set
 //! and picks at run time; nothing here needs a target flag.
 
-use crate::sampling::softmax::{LANES, exp, fold, regs};
+use crate::sampling::softmax::{LANES, exp, fold};
 use pulp::{Simd, WithSimd};
 
 /// Outputs per weight panel: two AVX-512 registers, four of AVX2, eight of NEON.
@@ -42,6 +42,12 @@ impl std::ops::DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.data[self.start..self.start + self.len]
     }
+}
+
+/// Machine registers per virtual vector of [`LANES`] floats.
+#[inline(always)]
+pub(super) const fn regs<S: Simd>() -> usize {
+    LANES / S::F32_LANES
 }
 
 /// Sum of squares; the length is a multiple of [`LANES`].

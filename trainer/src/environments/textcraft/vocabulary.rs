@@ -119,9 +119,10 @@ pub fn render(tokens: impl IntoIterator<Item = Token>) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// What every token of the vocabulary is called, in their order; `None` for padding and reserved ones.
-pub fn names() -> impl ExactSizeIterator<Item = Option<String>> {
-    (0..FIRST_AMOUNT + AMOUNT_MAX + 1).map(|id| Word::parse(Token(id)).map(|word| word.to_string()))
+/// What every token of the vocabulary is called, in their order; padding and reserved ones are `<unusedN>`.
+pub fn names() -> impl ExactSizeIterator<Item = String> {
+    (0..FIRST_AMOUNT + AMOUNT_MAX + 1)
+        .map(|id| Word::parse(Token(id)).map_or_else(|| format!("<unused{id}>"), |word| word.to_string()))
 }
 
 #[cfg(test)]
@@ -140,12 +141,10 @@ mod tests {
         assert_eq!(words, PLAIN.len() + SLOTS as usize + AMOUNT_MAX as usize + 1);
         assert_eq!(VOCAB, 113);
         assert_eq!(Word::parse(Token(VOCAB as u32)), None);
-        let names: Vec<Option<String>> = names().collect();
-        assert_eq!((names.len(), names.iter().flatten().count()), (VOCAB, words));
-        let name = |word: Word| names[word.token().0 as usize].as_deref();
-        assert_eq!(
-            (name(Word::Slot(12)), name(Word::Finish)),
-            (Some("S12"), Some("FINISH"))
-        );
+        let names: Vec<String> = names().collect();
+        let unused = names.iter().filter(|name| name.starts_with('<')).count();
+        assert_eq!((names.len(), names.len() - unused), (VOCAB, words));
+        let name = |word: Word| names[word.token().0 as usize].as_str();
+        assert_eq!((name(Word::Slot(12)), name(Word::Finish)), ("S12", "FINISH"));
     }
 }

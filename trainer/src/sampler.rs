@@ -1,0 +1,150 @@
+//! The one place that names what samples, as `backend` is the one that names what learns.
+
+use crate::config::Rollout;
+use crate::environments::textcraft::vocabulary;
+use crate::rollout::InProcess;
+#[cfg(feature = "llama-cpp")]
+use rao_backends::llama_cpp::{KvPrecision, LlamaCpp, LlamaCppError, LlamaCppOptions, LoadError, ModelFile};
+use rao_tree::{Policy, Request, SequenceId, WeightsVersion};
+use std::path::Path;
+
+/// A policy that is sampled, by whichever backend.
+#[non_exhaustive]
+pub enum Sampler {
+    /// In full precision, one thread each.
+    #[cfg(feature = "candle")]
+    Candle(Box<rao_backends::candle::sampler::Sampler>),
+    /// A GGUF file, quantised or not.
+    #[cfg(feature = "llama-cpp")]
+    LlamaCpp(LlamaCpp),
+}
+
+/// A sampler failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SamplerError {
+    /// The Candle sampler.
+    #[cfg(feature = "candle")]
+    #[error(transparent)]
+    Candle(rao_backends::SamplerError),
+    /// The llama.cpp sampler.
+    #[cfg(feature = "llama-cpp")]
+    #[error(transparent)]
+    LlamaCpp(#[from] LlamaCppError),
+}
+
+/// A GGUF file cannot be sampled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The backend is not in this binary.
+    #[error("{0}")]
+    NotBuilt(&'static str),
+    /// The file is refused.
+    #[cfg(feature = "llama-cpp")]
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// What a binary without llama.cpp says.
+pub const WITHOUT_LLAMA_CPP: &str =
+    "built without `llama-cpp`, which samples GGUF files: cargo build --release --features llama-cpp";
+
+impl Policy for Sampler {
+    type Error = SamplerError;
+
+    fn sample(&mut self, batch: &mut [Request<'_>]) -> Result<usize, SamplerError> {
+        match self {
+            #[cfg(feature = "candle")]
+            Self::Candle(sampler) => sampler.sample(batch).map_err(SamplerError::Candle),
+            #[cfg(feature = "llama-cpp")]
+            Self::LlamaCpp(sampler) => Ok(sampler.sample(batch)?),
+        }
+    }
+
+    fn weights(&self) -> WeightsVersion {
+        match self {
+            #[cfg(feature = "candle")]
+            Self::Candle(sampler) => sampler.weights(),
+            #[cfg(feature = "llama-cpp")]
+            Self::LlamaCpp(sampler) => sampler.weights(),
+        }
+    }
+
+    fn forget(&mut self, sequence: SequenceId) {
+        match self {
+            #[cfg(feature = "candle")]
+            Self::Candle(sampler) => sampler.forget(sequence),
+            #[cfg(feature = "llama-cpp")]
+            Self::LlamaCpp(sampler) => sampler.forget(sequence),
+        }
+    }
+}
+
+/// So many threads, or one per core for 0.
+#[must_use]
+pub fn threads(wanted: usize) -> usize {
+    match wanted {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    }
+}
+
+/// What tells the tokens of this crate's environments from others; exported files hold it.
+#[must_use]
+pub fn fingerprint() -> String {
+    rao_backends::fingerprint(vocabulary::names())
+}
+
+/// An engine that samples a GGUF file: one worker, on whose behalf `threads` threads decode. `context` is its longest context, in tokens.
+///
+/// # Errors
+/// [`OpenError`]: this binary was built without llama.cpp, or the file is refused.
+#[cfg(feature = "llama-cpp")]
+pub fn open(path: &Path, rollout: &Rollout, threads: usize, context: u32) -> Result<InProcess<Sampler>, OpenError> {
+    let version = rao_backends::llama_cpp::inspect(path)?.weights_version;
+    let file = ModelFile::new(path.to_owned());
+    open_file(file, WeightsVersion(version.unwrap_or(0)), rollout, threads, context)
+}
+
+/// The same for a file that is removed when it is no longer needed.
+#[cfg(feature = "llama-cpp")]
+pub(crate) fn open_file(
+    file: ModelFile,
+    version: WeightsVersion,
+    rollout: &Rollout,
+    threads: usize,
+    context: u32,
+) -> Result<InProcess<Sampler>, OpenError> {
+    let options = LlamaCppOptions {
+        slots: rollout.slots,
+        window: context,
+        threads: u32::try_from(self::threads(threads)).unwrap_or(u32::MAX),
+        kv: KvPrecision::F32,
+        vocab: Some(vocabulary::VOCAB),
+        fingerprint: Some(fingerprint()),
+        ..LlamaCppOptions::default()
+    };
+    let sampler = LlamaCpp::load(file, version, options)?;
+    Ok(InProcess::new(vec![Sampler::LlamaCpp(sampler)]))
+}
+
+/// This binary has no llama.cpp.
+///
+/// # Errors
+/// Always [`OpenError::NotBuilt`].
+#[cfg(not(feature = "llama-cpp"))]
+pub fn open(_: &Path, _: &Rollout, _: usize, _: u32) -> Result<InProcess<Sampler>, OpenError> {
+    Err(OpenError::NotBuilt(WITHOUT_LLAMA_CPP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_language_is_the_one_that_exported_files_were_written_in() {
+        // A change here makes them useless to those who read them.
+        assert_eq!(fingerprint(), "1a2df053abe9e010");
+    }
+}
