@@ -22,6 +22,7 @@ fn settings(trees_in_flight: usize) -> Settings {
         keep_transcripts: true,
         keep_log: true,
         trees_in_flight,
+        sink: None,
         progress: Arc::new(Progress::default()),
     }
 }
@@ -72,6 +73,7 @@ fn reread(rollout: &Rollout) -> Rollout {
     }
     Rollout {
         job: rollout.job,
+        weights: rollout.weights,
         tree,
         transcripts: Vec::new(),
         log: Vec::new(),
@@ -145,7 +147,7 @@ async fn a_tree_is_the_same_whatever_shares_the_batch() {
     let mut all = Vec::new();
     // One tree at a time on one thread, or many at once on two: the same tokens, the same log-probabilities, bit for bit.
     for (threads, trees_in_flight) in [(1, 1), (2, 64)] {
-        let mut engine = trainee.engine(threads).unwrap();
+        let mut engine = trainee.exact_engine(threads).unwrap();
         let rollouts = engine
             .rollout(jobs(&benchmark).collect(), &settings(trees_in_flight))
             .await

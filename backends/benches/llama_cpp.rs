@@ -158,7 +158,7 @@ fn conversations(policy: &mut impl Policy, turn: usize, reuse: bool) {
         .collect();
     for round in 0..4 {
         let ids: Vec<_> = (0..AGENTS)
-            .map(|agent| (1 << 20 | agent + if reuse { 0 } else { round * AGENTS }) as u64)
+            .map(|agent| ((1 << 20) + agent + if reuse { 0 } else { round * AGENTS }) as u64)
             .collect();
         let said = draw(policy, &ids, &contexts, 16);
         for (context, said) in contexts.iter_mut().zip(said) {

@@ -6,17 +6,18 @@
 //!
 //! # What it is not
 //! - An inference server: no text, no tokenizer, no network. Tokens go in and come out.
-//! - A zoo of models: one architecture, in f32, quantised only in the files it writes, without adapters or sharded checkpoints.
+//! - A zoo of models: one architecture; training is in f32, without adapters or sharded checkpoints.
 //! - A trainer: rollouts, advantages and schedules are the caller's. A learner takes a batch and makes one step.
-//! - A sampler for accelerators: `cuda` and `metal` serve the learner, sampling runs on the CPU.
+//! - A Candle sampler for accelerators: there, `cuda` and `metal` serve the learner alone.
 //!
 //! # Features
 //! | feature | what it adds | what it needs |
 //! |---|---|---|
 //! | (always) | [`scripted`] | nothing |
 //! | `candle` (default) | learner and sampler on the CPU, GGUF files | nothing more; AVX2 or AVX-512 are used where the machine has them |
-//! | `cuda` | the learner on NVIDIA cards | `candle`; CUDA's toolkit to build, a card and its driver to run |
-//! | `metal` | the learner on Apple's GPUs | `candle`; macOS |
+//! | `llama-cpp` | `llama_cpp`: GGUF files, quantised or not | cmake, a C++ compiler and libclang to build |
+//! | `cuda` | the learner, and all layers of llama.cpp, on NVIDIA cards | `candle` or `llama-cpp`; CUDA's toolkit to build, a card and its driver to run |
+//! | `metal` | the same on Apple's GPUs | `candle` or `llama-cpp`; macOS |
 //!
 //! # Example
 //! ```

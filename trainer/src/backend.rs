@@ -222,6 +222,14 @@ impl Trainee {
         Ok(report)
     }
 
+    /// How likely these weights find every token of the sequences' actions, in their order, in nats.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    pub fn logprobs(&self, sequences: &[Sequence<'_>], temperature: f32) -> Result<Vec<f32>, BackendError> {
+        Ok(self.learner.logprobs(&pack(sequences, temperature)?)?)
+    }
+
     /// The weights as they are: one more with every update.
     #[must_use]
     pub fn version(&self) -> WeightsVersion {

@@ -1,4 +1,4 @@
-//! GGUF files, which llama.cpp and most tools around it read: [`write`] to any stream, [`save`] to a file.
+//! GGUF files, which llama.cpp and most tools around it read: [`write()`] to any stream, [`save`] to a file.
 //!
 //! The architecture is llama.cpp's `qwen3`. Its rotary embedding turns the same pairs as ours, so every matrix is written as it is, row
 //! by row, and an `f32` file holds the very bits of the [`Weights`].
@@ -139,7 +139,7 @@ pub fn write(
     Ok(())
 }
 
-/// [`write`] to a file, which appears whole or not at all: it is written beside its place, flushed to the disk and then renamed.
+/// [`write()`] to a file, which appears whole or not at all: it is written beside its place, flushed to the disk and then renamed.
 ///
 /// # Errors
 /// [`GgufError`]; what was there before is unharmed.
