@@ -82,8 +82,8 @@ impl Policy for Sampler {
 }
 
 /// So many threads, or one per core for 0.
-#[must_use]
-pub fn threads(wanted: usize) -> usize {
+#[cfg(feature = "candle")]
+pub(crate) fn threads(wanted: usize) -> usize {
     match wanted {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
@@ -96,7 +96,7 @@ pub fn fingerprint() -> String {
     rao_backends::fingerprint(vocabulary::names())
 }
 
-/// An engine that samples a GGUF file: one worker, on whose behalf `threads` threads decode. `context` is its longest context, in tokens.
+/// An engine that samples a GGUF file: one worker, on whose behalf `threads` threads decode (0: every core but one). `context` is its longest context, in tokens.
 ///
 /// # Errors
 /// [`OpenError`]: this binary was built without llama.cpp, or the file is refused.
@@ -116,14 +116,18 @@ pub(crate) fn open_file(
     threads: usize,
     context: u32,
 ) -> Result<InProcess<Sampler>, OpenError> {
+    let defaults = LlamaCppOptions::default();
     let options = LlamaCppOptions {
         slots: rollout.slots,
         window: context,
-        threads: u32::try_from(self::threads(threads)).unwrap_or(u32::MAX),
+        threads: match threads {
+            0 => defaults.threads,
+            threads => u32::try_from(threads).unwrap_or(u32::MAX),
+        },
         kv: KvPrecision::F32,
         vocab: Some(vocabulary::VOCAB),
         fingerprint: Some(fingerprint()),
-        ..LlamaCppOptions::default()
+        ..defaults
     };
     let sampler = LlamaCpp::load(file, version, options)?;
     Ok(InProcess::new(vec![Sampler::LlamaCpp(sampler)]))

@@ -291,6 +291,7 @@ fn a_quantised_policy_is_trained_exported_and_sampled() {
         "warmstart.steps=100",
         "warmstart.trees=1000",
         "rao.steps=3",
+        "rao.tasks=4",
         "flat.enabled=false",
         "eval.difficulties=[\"easy\"]",
         "eval.easy=4",

@@ -44,7 +44,7 @@ pub struct LlamaCppOptions {
     /// Longest context in tokens, prompt and completion together; what exceeds it ends as [`rao_tree::Stop::ContextOverflow`]. The
     /// model's own limit applies as well. Each slot takes memory for it, rounded up to 256.
     pub window: u32,
-    /// Threads that decode.
+    /// Threads that decode. They wait for one another by spinning: where another program takes one of their cores, all of them stand still.
     pub threads: u32,
     /// Tokens decoded at once. Results do not depend on it.
     pub batch: u32,
@@ -61,13 +61,14 @@ pub struct LlamaCppOptions {
 }
 
 impl Default for LlamaCppOptions {
-    /// 32 slots of 4096 tokens, every core, 512 tokens at once, keys and values in f16, any vocabulary, ten minutes.
+    /// 32 slots of 4096 tokens, every core but one, 512 tokens at once, keys and values in f16, any vocabulary, ten minutes.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = cores.saturating_sub(1).max(1);
         Self {
             slots: 32,
             window: 4096,
-            threads: u32::try_from(cores).unwrap_or(1),
+            threads: u32::try_from(threads).unwrap_or(1),
             batch: 512,
             kv: KvPrecision::F16,
             share_min: 16,

@@ -29,7 +29,7 @@ const THREADS_MAX: usize = 256;
 pub struct Config {
     /// Source of all randomness.
     pub seed: u64,
-    /// Threads that roll out; 0 takes one per core.
+    /// Threads that roll out; 0 takes one per core, for llama.cpp one fewer: its threads spin while they wait for one another.
     pub threads: usize,
     /// Where the learner computes: `cpu`, or `cuda` or `metal` if built with the feature of that name. The Candle sampler is on the CPU.
     pub device: String,
