@@ -31,7 +31,8 @@ const WINDOW: usize = 256;
 const TURNS: usize = 7;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let threads = std::thread::available_parallelism()?.get();
+    // What the backend takes by default: its threads spin, and one core is left for whoever asks.
+    let threads = LlamaCppOptions::default().threads as usize;
     let config = ModelConfig {
         hidden_size: 128,
         num_hidden_layers: 4,
