@@ -98,40 +98,46 @@ impl<'m> Engine<'m> {
     }
 
     fn try_run(&mut self, jobs: &mut [Job]) -> Result<(), LlamaCppError> {
-        for index in 0..jobs.len() {
-            let job = &jobs[index];
-            let place = match self.slots.enter(job.key, &job.context) {
-                Some(place) => place,
-                None => {
-                    self.decode(jobs)?;
-                    self.slots.unpin();
-                    let job = &jobs[index];
-                    // Nothing is pinned now, and there is at least one slot.
-                    self.slots
-                        .enter(job.key, &job.context)
-                        .ok_or_else(|| refused("no slot is free"))?
-                }
-            };
-            self.prepare(place.slot, place.copy_from, place.keep)?;
-            let len = jobs[index].context.len();
-            for at in place.keep..len {
-                if self.batch.n_tokens() as usize == self.room {
-                    self.decode(jobs)?;
-                }
-                let token = jobs[index].context[at];
-                let position = self.slots.append(place.slot, token);
-                let last = at + 1 == len;
-                if last {
-                    self.wanted.push((self.batch.n_tokens(), index));
-                }
-                // Ids are below the vocabulary's size, positions below the window, slots at most 256: all fit.
-                self.batch
-                    .add(LlamaToken(token as i32), position as i32, &[place.slot as i32], last)
-                    .map_err(|error| refused(&error.to_string()))?;
+        let mut next = 0;
+        while next < jobs.len() {
+            // As many as there are slots for, and no more than fill a batch: what is decoded, later ones can share. Slot, job, and the first
+            // token that is not there.
+            let (mut entered, mut missing) = (Vec::with_capacity(jobs.len() - next), 0);
+            while missing < self.room
+                && let Some(job) = jobs.get(next)
+                && let Some(place) = self.slots.enter(job.key, &job.context)
+            {
+                self.prepare(place.slot, place.copy_from, place.keep)?;
+                missing += jobs[next].context.len() - place.keep;
+                entered.push((place.slot, next, place.keep));
+                next += 1;
             }
+            if entered.is_empty() {
+                return Err(refused("no slot is free"));
+            }
+            // llama.cpp computes neighbouring sequences together, and only these: in another order each would be a pass of its own.
+            entered.sort_unstable();
+            for (slot, index, keep) in entered {
+                let len = jobs[index].context.len();
+                for at in keep..len {
+                    if self.batch.n_tokens() as usize == self.room {
+                        self.decode(jobs)?;
+                    }
+                    let token = jobs[index].context[at];
+                    let position = self.slots.append(slot, token);
+                    let last = at + 1 == len;
+                    if last {
+                        self.wanted.push((self.batch.n_tokens(), index));
+                    }
+                    // Ids are below the vocabulary's size, positions below the window, slots at most 256: all fit.
+                    self.batch
+                        .add(LlamaToken(token as i32), position as i32, &[slot as i32], last)
+                        .map_err(|error| refused(&error.to_string()))?;
+                }
+            }
+            self.decode(jobs)?;
+            self.slots.unpin();
         }
-        self.decode(jobs)?;
-        self.slots.unpin();
         Ok(())
     }
 
