@@ -3,7 +3,7 @@
 use super::engine::Job;
 use super::error::LlamaCppError;
 use crate::random::uniform;
-use crate::sampling::{SamplerError, consult, validate};
+use crate::sampling::{SamplerError, begin, consult};
 use rao_tree::{Mask, Request, SequenceId};
 
 /// Asks the constraints, makes jobs of what is unfinished, and hands out what was drawn. Keeps its buffers.
@@ -24,22 +24,10 @@ impl Gatherer {
         window: usize,
         mut run: impl FnMut(&mut Vec<Job>) -> Result<(), LlamaCppError>,
     ) -> Result<usize, LlamaCppError> {
-        for request in batch.iter().filter(|request| request.stop.is_none()) {
-            validate(request, vocab)?;
-        }
         let words = Mask::words(vocab);
-        self.masks.resize(batch.len() * words, 0);
         self.live.clear();
-        let mut ended = 0;
-        for ((index, request), mask) in batch.iter_mut().enumerate().zip(self.masks.chunks_mut(words)) {
-            if request.stop.is_none() {
-                request.stop = consult(request, mask, window, vocab);
-                match request.stop {
-                    None => self.live.push(index),
-                    Some(_) => ended += 1,
-                }
-            }
-        }
+        let Self { live, masks, .. } = self;
+        let mut ended = begin(batch, vocab, window, masks, |index| live.push(index))?;
         while !self.live.is_empty() {
             self.gather(batch, client, words);
             run(&mut self.jobs)?;

@@ -43,8 +43,36 @@ pub enum SamplerError {
     },
 }
 
+/// Checks a batch before its first token: hands every request that can draw to `live`, by its place in the batch, with what it may draw in its
+/// words of `masks`, and ends the others. Returns how many it ended.
+pub(crate) fn begin(
+    batch: &mut [Request<'_>],
+    vocab: usize,
+    window: usize,
+    masks: &mut Vec<u64>,
+    mut live: impl FnMut(usize),
+) -> Result<usize, SamplerError> {
+    // All of them first: one that no model can answer must not cost the others anything.
+    for request in batch.iter().filter(|request| request.stop.is_none()) {
+        validate(request, vocab)?;
+    }
+    let words = Mask::words(vocab);
+    masks.resize(batch.len() * words, 0);
+    let mut ended = 0;
+    for ((index, request), mask) in batch.iter_mut().enumerate().zip(masks.chunks_mut(words)) {
+        if request.stop.is_none() {
+            request.stop = consult(request, mask, window, vocab);
+            match request.stop {
+                Some(_) => ended += 1,
+                None => live(index),
+            }
+        }
+    }
+    Ok(ended)
+}
+
 /// Refuses what no model can answer.
-pub(crate) fn validate(request: &Request<'_>, vocab: usize) -> Result<(), SamplerError> {
+fn validate(request: &Request<'_>, vocab: usize) -> Result<(), SamplerError> {
     let sequence = request.sequence;
     if request.prompt.is_empty() {
         return Err(SamplerError::EmptyPrompt { sequence });

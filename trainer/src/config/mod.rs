@@ -3,15 +3,18 @@
 //! Values come from the defaults, then from a TOML file, then from `--set key=value`. An unknown key or a value of another type is
 //! refused with its dotted path and the nearest key there is; the resolved configuration is written into the run directory.
 
+mod defaults;
+mod error;
 mod merge;
 
 use crate::environments::textcraft::Difficulty;
 use crate::environments::textcraft::teacher::Flaws;
+pub use error::ConfigError;
 use merge::{merge, parse_setting};
 use rao_tree::Limits;
 use rao_tree::credit::Estimator;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use toml::Table;
 
 /// Longest context, in tokens: the window of the policies that are trained here.
@@ -293,155 +296,6 @@ pub struct NodeCaps {
     pub hard: u32,
     /// Plain recursion takes up to 32,763.
     pub extreme: u32,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let limits = TreeLimits {
-            depth: 8,
-            nodes: 150,
-            children: 64,
-            steps: 16,
-            tokens: 4500,
-            context: 64,
-            concurrent: 256,
-            seconds: 60.0,
-        };
-        Self {
-            seed: 0,
-            threads: 0,
-            device: "cpu".into(),
-            world: World {
-                source: "official".into(),
-                seed: 42,
-            },
-            model: Model {
-                hidden: 64,
-                layers: 2,
-                heads: 4,
-                kv_heads: 4,
-                head_dim: 16,
-                ff: 128,
-                rope_theta: 1000.0,
-            },
-            agent: Agent { slots: 24 },
-            limits,
-            warmstart: WarmStart {
-                steps: 350,
-                nodes: 64,
-                lr: 3e-3,
-                trees: 6000,
-                flat_share: 0.3,
-                teacher: Flaws {
-                    diligence: 0.6,
-                    delegation: 0.7,
-                    distraction: 0.15,
-                    surrender: 0.6,
-                },
-            },
-            rollout: Rollout {
-                backend: Backend::Candle,
-                quant: "q8_0".into(),
-                slots: 256,
-            },
-            rao: Rao {
-                steps: 60,
-                tasks: 8,
-                trees: 8,
-                difficulty: Difficulty::Medium,
-                lr: 1e-3,
-                lr_warmup: 3,
-                lr_decay_from: 40,
-                lr_final: 2e-4,
-                minibatches: 4,
-                temperature: 1.0,
-                correction: Correction::Cispo,
-                ratio_clip: 5.0,
-                ratio_low: 0.0,
-                mismatch_warn: 0.1,
-                staleness_max: 12,
-                beta1: 0.9,
-                beta2: 0.95,
-                weight_decay: 0.017,
-                grad_clip: 1.0,
-                estimator: Estimator::default(),
-            },
-            flat: Flat { enabled: true },
-            eval: Eval {
-                difficulties: Difficulty::ALL.to_vec(),
-                easy: 0,
-                medium: 0,
-                hard: 0,
-                extreme: 16,
-                nodes: NodeCaps {
-                    easy: 100,
-                    medium: 1000,
-                    hard: 5000,
-                    extreme: 40_000,
-                },
-                limits: TreeLimits {
-                    depth: 16,
-                    nodes: 40_000,
-                    tokens: 800_000,
-                    concurrent: 512,
-                    seconds: 300.0,
-                    ..limits
-                },
-            },
-        }
-    }
-}
-
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {source}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Not TOML.
-    #[error("{origin}: {message}")]
-    Syntax {
-        /// The file, or the `--set` argument.
-        origin: String,
-        /// What the parser says.
-        message: String,
-    },
-    /// A key that does not exist.
-    #[error("{origin}: unknown key `{path}`{}", .nearest.as_ref().map(|near| format!(": did you mean `{near}`?")).unwrap_or_default())]
-    UnknownKey {
-        /// The file, or the `--set` argument.
-        origin: String,
-        /// Dotted path of the key.
-        path: String,
-        /// Dotted path of the most similar key.
-        nearest: Option<String>,
-    },
-    /// A value of the wrong type.
-    #[error("{origin}: `{path}` takes {expected}, not {found}")]
-    WrongType {
-        /// The file, or the `--set` argument.
-        origin: String,
-        /// Dotted path of the key.
-        path: String,
-        /// Type of the default.
-        expected: &'static str,
-        /// Type that was given.
-        found: &'static str,
-    },
-    /// A value outside its range.
-    #[error("`{path}`: {message}")]
-    OutOfRange {
-        /// Dotted path of the key.
-        path: &'static str,
-        /// What is wrong and what would be right.
-        message: String,
-    },
 }
 
 impl Config {

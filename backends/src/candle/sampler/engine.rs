@@ -4,7 +4,7 @@ use super::cache::Cache;
 use super::forward::{Forward, Row};
 use super::weights::SamplerWeights;
 use crate::random::uniform;
-use crate::sampling::{Draw, SamplerError, consult, validate};
+use crate::sampling::{Draw, SamplerError, begin, consult};
 use rao_tree::{Mask, Policy, Request, SequenceId, WeightsVersion};
 use std::sync::Arc;
 
@@ -96,24 +96,9 @@ impl Sampler {
     fn begin(&mut self, batch: &mut [Request<'_>]) -> Result<usize, SamplerError> {
         self.live.clear();
         self.rows.clear();
-        for request in batch.iter().filter(|request| request.stop.is_none()) {
-            validate(request, self.weights.geometry.vocab)?;
-        }
-        let words = Mask::words(self.weights.geometry.vocab);
-        self.masks.resize(batch.len() * words, 0);
-        let mut ended = 0;
-        for (index, request) in batch
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, request)| request.stop.is_none())
-        {
-            let mask = &mut self.masks[index * words..][..words];
-            request.stop = consult(request, mask, self.window, self.weights.geometry.vocab);
-            match request.stop {
-                Some(_) => ended += 1,
-                None => self.live.push(index as u32),
-            }
-        }
+        let Self { live, masks, .. } = self;
+        let vocab = self.weights.geometry.vocab;
+        let ended = begin(batch, vocab, self.window, masks, |index| live.push(index as u32))?;
         self.cache
             .begin_call(self.live.iter().map(|&index| batch[index as usize].sequence));
         Ok(ended)
