@@ -6,15 +6,15 @@
 use super::batch::Micro;
 use super::config::ModelConfig;
 use super::ops::head::{self, Choice, Choices, HeadGradient};
-use super::ops::linear::{self, Store};
+use super::ops::linear::Store;
+use super::ops::projection::{self, Gradient, Scratch, Size, Weight};
 use super::ops::{Team, attention, rms_norm, rope, swiglu};
 use super::parts::{LayerParts, Parts};
 
-/// What the way back needs of one block. `n` tokens, `m` rows after attention: in the last block only those that an action reads.
+/// What the way back needs of one block, besides what entered it. `n` tokens, `m` rows after attention: in the last block only those
+/// that an action reads.
 #[derive(Debug, Default)]
 struct Tape {
-    /// `[n, h]`: what entered the block.
-    input: Vec<f32>,
     /// `[n]`.
     input_inv: Vec<f32>,
     /// `[n, h]`.
@@ -40,6 +40,9 @@ struct Tape {
 /// Memory of one forward and backward pass, reused from call to call.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {
+    /// `[n, h]` by block: what entered it.
+    inputs: Vec<Vec<f32>>,
+    /// One for every block, or one that all share where blocks are computed again on the way back.
     tapes: Vec<Tape>,
     angles: rope::Angles,
     /// `[m, h]`: what left the last block.
@@ -61,26 +64,37 @@ pub(crate) struct Workspace {
     slope_attended: Vec<f32>,
     slope_projections: Vec<f32>,
     logits: Vec<f32>,
-    scratch: Vec<f32>,
+    attention: Vec<f32>,
+    scratch: Scratch,
+    /// Gradients of norms that do not learn: nobody reads them.
+    void: Vec<f32>,
 }
 
 /// One model on some weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Fused<'a> {
     pub config: &'a ModelConfig,
-    pub weights: &'a Parts<&'a [f32]>,
+    pub weights: &'a Parts<Weight<'a>>,
     pub team: Team,
+    /// Keep only what enters a block, and compute the block again on the way back (Chen et al., arXiv 1604.06174).
+    pub checkpoint: bool,
 }
 
 /// What a choice does to the loss: called once per action with its index in the part.
 pub(crate) type Slope<'a> = &'a mut dyn FnMut(usize, Choice) -> f32;
 
-impl Fused<'_> {
+impl<'a> Fused<'a> {
     /// Looks at every choice of the part, after [`forward`](Self::forward). May be called again: it leaves what it reads as it is.
     pub(crate) fn look(self, choices: Choices<'_>, space: &mut Workspace, look: Slope<'_>) {
-        let Workspace { hidden, logits, .. } = space;
-        let (h, weight) = (self.config.hidden_size, self.weights.head.unwrap_or(self.weights.embed));
-        head::run(self.team, hidden, weight, h, choices, logits, look, None);
+        let Workspace {
+            hidden,
+            logits,
+            scratch,
+            ..
+        } = space;
+        let (h, weight) = (self.config.hidden_size, self.head());
+        let memory = (logits, &mut scratch.panel);
+        head::run(self.team, hidden, weight, h, choices, memory, look, None);
     }
 
     /// Looks at every choice of the part, after [`forward`](Self::forward), and adds to the gradients.
@@ -90,24 +104,38 @@ impl Fused<'_> {
         choices: Choices<'_>,
         space: &mut Workspace,
         slope: Slope<'_>,
-        gradients: &mut Parts<&mut [f32]>,
+        gradients: &mut Parts<Gradient<'_>>,
     ) {
         let h = self.config.hidden_size;
-        let weight = self.weights.head.unwrap_or(self.weights.embed);
         let Workspace {
             hidden,
             logits,
             slope_normed,
+            scratch,
             ..
         } = space;
         let slope_hidden = zeroed(slope_normed, micro.rows.len() * h);
-        let weight_gradient = gradients.head.as_deref_mut().unwrap_or(gradients.embed);
+        let weight_gradient = gradients.head.as_mut().unwrap_or(&mut gradients.embed);
         let gradient = HeadGradient {
             hidden: slope_hidden,
-            weight: weight_gradient,
+            weight: weight_gradient.full(),
         };
-        head::run(self.team, hidden, weight, h, choices, logits, slope, Some(gradient));
+        let memory = (logits, &mut scratch.panel);
+        head::run(
+            self.team,
+            hidden,
+            self.head(),
+            h,
+            choices,
+            memory,
+            slope,
+            Some(gradient),
+        );
         self.backward(micro, space, gradients);
+    }
+
+    fn head(self) -> projection::Stored<'a> {
+        self.weights.head.unwrap_or(self.weights.embed).stored
     }
 
     fn heads(self) -> rope::Heads {
@@ -141,17 +169,23 @@ impl Fused<'_> {
         let (h, eps) = (config.hidden_size, config.rms_norm_eps as f32);
         let longest = micro.positions.iter().max().map_or(0, |last| *last as usize + 1);
         space.angles.reach(longest, config.head_dim, config.rope_theta);
-        space.tapes.resize_with(config.num_hidden_layers, Tape::default);
-        let input = sized(&mut space.tapes[0].input, micro.tokens.len() * h);
+        let tapes = if self.checkpoint { 1 } else { config.num_hidden_layers };
+        space.tapes.resize_with(tapes, Tape::default);
+        space.inputs.resize_with(config.num_hidden_layers, Vec::new);
+        let (input, panel) = (
+            sized(&mut space.inputs[0], micro.tokens.len() * h),
+            &mut space.scratch.panel,
+        );
         for (row, &token) in input.chunks_exact_mut(h).zip(&micro.tokens) {
-            row.copy_from_slice(&self.weights.embed[token as usize * h..][..h]);
+            let embed = self.weights.embed.stored;
+            row.copy_from_slice(embed.widened(Team::SERIAL, token as usize * h, h, panel));
         }
         for layer in 0..config.num_hidden_layers {
             self.forward_layer(layer, micro, space);
         }
         let m = micro.rows.len();
         let (hidden, inv) = (sized(&mut space.hidden, m * h), sized(&mut space.output_inv, m));
-        rms_norm::forward(team, &space.output, self.weights.norm, eps, hidden, inv);
+        rms_norm::forward(team, &space.output, self.weights.norm.stored.gains(), eps, hidden, inv);
     }
 
     fn forward_layer(self, layer: usize, micro: &Micro, space: &mut Workspace) {
@@ -165,30 +199,23 @@ impl Fused<'_> {
         let (eps, stride) = (config.rms_norm_eps as f32, self.stride());
         let w = &self.weights.layers[layer];
         let last = layer + 1 == config.num_hidden_layers;
-        let (tapes, later) = space.tapes.split_at_mut(layer + 1);
-        let tape = &mut tapes[layer];
+        let tape = &mut space.tapes[if self.checkpoint { 0 } else { layer }];
+        let (inputs, later) = space.inputs.split_at_mut(layer + 1);
+        let (input, scratch) = (&inputs[layer], &mut space.scratch);
+        let size = |n, inner, outer, stride| Size {
+            n,
+            inner,
+            outer,
+            stride,
+        };
 
         let normed = sized(&mut tape.input_normed, n * h);
-        rms_norm::forward(
-            team,
-            &tape.input,
-            w.input_norm,
-            eps,
-            normed,
-            sized(&mut tape.input_inv, n),
-        );
+        let inv = sized(&mut tape.input_inv, n);
+        rms_norm::forward(team, input, w.input_norm.stored.gains(), eps, normed, inv);
         let projections = sized(&mut tape.projections, n * stride);
         for (weight, width, column) in [(w.q, q, 0), (w.k, k, q), (w.v, k, q + k)] {
-            linear::forward(
-                team,
-                normed,
-                weight,
-                n,
-                (h, width),
-                &mut projections[column..],
-                stride,
-                Store::Set,
-            );
+            let (size, y) = (size(n, h, width, stride), &mut projections[column..]);
+            projection::forward(team, normed, weight, size, y, Store::Set, scratch);
         }
         let query_key = sized(&mut tape.query_key, n * (q + k));
         let angles = space.angles.rows();
@@ -198,8 +225,8 @@ impl Fused<'_> {
             projections,
             &micro.positions,
             angles,
-            w.q_norm,
-            w.k_norm,
+            w.q_norm.stored.gains(),
+            w.k_norm.stored.gains(),
             query_key,
         );
         let kept = sized(&mut tape.kept, attention::kept(self.shape(), &micro.offsets));
@@ -215,10 +242,10 @@ impl Fused<'_> {
                 projections,
                 all,
                 kept,
-                &mut space.scratch,
+                &mut space.attention,
             );
             gather(&micro.rows, q, all, sized(&mut tape.attended, m * q));
-            gather(&micro.rows, h, &tape.input, middle);
+            gather(&micro.rows, h, input, middle);
         } else {
             let attended = sized(&mut tape.attended, m * q);
             attention::forward(
@@ -229,37 +256,31 @@ impl Fused<'_> {
                 projections,
                 attended,
                 kept,
-                &mut space.scratch,
+                &mut space.attention,
             );
-            middle.copy_from_slice(&tape.input);
+            middle.copy_from_slice(input);
         }
-        linear::forward(team, &tape.attended, w.o, m, (q, h), middle, h, Store::Add);
+        let attended = &tape.attended;
+        projection::forward(team, attended, w.o, size(m, q, h, h), middle, Store::Add, scratch);
 
         let normed = sized(&mut tape.middle_normed, m * h);
-        rms_norm::forward(team, middle, w.post_norm, eps, normed, sized(&mut tape.middle_inv, m));
+        let inv = sized(&mut tape.middle_inv, m);
+        rms_norm::forward(team, middle, w.post_norm.stored.gains(), eps, normed, inv);
         let gate_up = sized(&mut tape.gate_up, m * 2 * f);
         for (weight, column) in [(w.gate, 0), (w.up, f)] {
-            linear::forward(
-                team,
-                normed,
-                weight,
-                m,
-                (h, f),
-                &mut gate_up[column..],
-                2 * f,
-                Store::Set,
-            );
+            let (size, y) = (size(m, h, f, 2 * f), &mut gate_up[column..]);
+            projection::forward(team, normed, weight, size, y, Store::Set, scratch);
         }
         let activation = sized(&mut space.activation, m * f);
         swiglu::forward(team, gate_up, f, activation);
-        let output = later.first_mut().map_or(&mut space.output, |next| &mut next.input);
+        let output = later.first_mut().unwrap_or(&mut space.output);
         let output = sized(output, m * h);
         output.copy_from_slice(middle);
-        linear::forward(team, activation, w.down, m, (f, h), output, h, Store::Add);
+        projection::forward(team, activation, w.down, size(m, f, h, h), output, Store::Add, scratch);
     }
 
     /// From the gradient of `hidden`, which stands in `slope_normed`.
-    fn backward(self, micro: &Micro, space: &mut Workspace, gradients: &mut Parts<&mut [f32]>) {
+    fn backward(self, micro: &Micro, space: &mut Workspace, gradients: &mut Parts<Gradient<'_>>) {
         let h = self.config.hidden_size;
         let slope = zeroed(&mut space.slope, micro.rows.len() * h);
         rms_norm::backward(
@@ -267,20 +288,35 @@ impl Fused<'_> {
             &space.slope_normed,
             &space.output,
             &space.output_inv,
-            self.weights.norm,
+            self.weights.norm.stored.gains(),
             slope,
-            gradients.norm,
+            gains(&mut gradients.norm, &mut space.void, h),
         );
-        for layer in (0..self.config.num_hidden_layers).rev() {
-            self.backward_layer(layer, micro, space, &mut gradients.layers[layer]);
+        let last = self.config.num_hidden_layers - 1;
+        for layer in (0..=last).rev() {
+            // The tape of the last block is still there.
+            if self.checkpoint && layer < last {
+                self.forward_layer(layer, micro, space);
+            }
+            let goes_on = layer > 0 || gradients.embed.full().is_some();
+            self.backward_layer(layer, micro, space, &mut gradients.layers[layer], goes_on);
         }
+        let Some(embed) = gradients.embed.full() else { return };
         for (row, &token) in space.slope.chunks_exact(h).zip(&micro.tokens) {
-            let to = &mut gradients.embed[token as usize * h..][..h];
+            let to = &mut embed[token as usize * h..][..h];
             to.iter_mut().zip(row).for_each(|(sum, part)| *sum += part);
         }
     }
 
-    fn backward_layer(self, layer: usize, micro: &Micro, space: &mut Workspace, g: &mut LayerParts<&mut [f32]>) {
+    /// `goes_on`: somebody below learns from the gradient of what entered the block.
+    fn backward_layer(
+        self,
+        layer: usize,
+        micro: &Micro,
+        space: &mut Workspace,
+        g: &mut LayerParts<Gradient<'_>>,
+        goes_on: bool,
+    ) {
         let (config, team, n) = (self.config, self.team, micro.tokens.len());
         let (h, q, k, f) = (
             config.hidden_size,
@@ -292,32 +328,40 @@ impl Fused<'_> {
         let w = &self.weights.layers[layer];
         let last = layer + 1 == config.num_hidden_layers;
         let m = if last { micro.rows.len() } else { n };
-        let tape = &mut space.tapes[layer];
-        let set = Store::Set;
+        let tape = &mut space.tapes[if self.checkpoint { 0 } else { layer }];
+        let (set, scratch) = (Store::Set, &mut space.scratch);
+        let size = |n, inner, outer, stride| Size {
+            n,
+            inner,
+            outer,
+            stride,
+        };
 
         let activation = sized(&mut space.activation, m * f);
-        linear::backward_input(team, &space.slope, h, w.down, m, (f, h), activation, set);
+        let down = size(m, f, h, h);
+        projection::backward_input(team, &space.slope, w.down, down, activation, set, scratch);
         swiglu::backward(team, &mut tape.gate_up, f, activation);
-        linear::backward_weight(team, &space.slope, h, activation, m, (f, h), g.down);
+        projection::backward_weight(team, &space.slope, activation, w.down, down, &mut g.down, scratch);
         let normed = sized(&mut space.slope_normed, m * h);
         for (weight, grad, column, store) in [(w.gate, &mut g.gate, 0, set), (w.up, &mut g.up, f, Store::Add)] {
-            let slope = &tape.gate_up[column..];
-            linear::backward_input(team, slope, 2 * f, weight, m, (h, f), normed, store);
-            linear::backward_weight(team, slope, 2 * f, &tape.middle_normed, m, (h, f), grad);
+            let (slope, size) = (&tape.gate_up[column..], size(m, h, f, 2 * f));
+            projection::backward_input(team, slope, weight, size, normed, store, scratch);
+            projection::backward_weight(team, slope, &tape.middle_normed, weight, size, grad, scratch);
         }
         rms_norm::backward(
             team,
             normed,
             &tape.middle,
             &tape.middle_inv,
-            w.post_norm,
+            w.post_norm.stored.gains(),
             &mut space.slope,
-            g.post_norm,
+            gains(&mut g.post_norm, &mut space.void, h),
         );
 
         let attended = sized(&mut space.slope_attended, m * q);
-        linear::backward_input(team, &space.slope, h, w.o, m, (q, h), attended, set);
-        linear::backward_weight(team, &space.slope, h, &tape.attended, m, (q, h), g.o);
+        let out = size(m, q, h, h);
+        projection::backward_input(team, &space.slope, w.o, out, attended, set, scratch);
+        projection::backward_weight(team, &space.slope, &tape.attended, w.o, out, &mut g.o, scratch);
         let attended: &[f32] = if last {
             let all = zeroed(&mut space.slope_all, n * h);
             scatter(&micro.rows, h, &space.slope, all);
@@ -339,9 +383,13 @@ impl Fused<'_> {
             kept,
             attended,
             projections,
-            &mut space.scratch,
+            &mut space.attention,
         );
-        let dw = [&mut *g.q_norm, &mut *g.k_norm];
+        let (void_query, void_key) = sized(&mut space.void, 2 * config.head_dim).split_at_mut(config.head_dim);
+        let dw = [
+            g.q_norm.full().unwrap_or(void_query),
+            g.k_norm.full().unwrap_or(void_key),
+        ];
         let angles = space.angles.rows();
         let heads = self.heads();
         rope::backward(
@@ -350,30 +398,43 @@ impl Fused<'_> {
             &tape.projections,
             &micro.positions,
             angles,
-            w.q_norm,
-            w.k_norm,
+            w.q_norm.stored.gains(),
+            w.k_norm.stored.gains(),
             projections,
             dw,
         );
         let normed = sized(&mut space.slope_normed, n * h);
+        let goes_on = goes_on || g.input_norm.full().is_some();
         for (weight, grad, width, column, store) in [
             (w.q, &mut g.q, q, 0, set),
             (w.k, &mut g.k, k, q, Store::Add),
             (w.v, &mut g.v, k, q + k, Store::Add),
         ] {
-            let slope = &projections[column..];
-            linear::backward_input(team, slope, stride, weight, n, (h, width), normed, store);
-            linear::backward_weight(team, slope, stride, &tape.input_normed, n, (h, width), grad);
+            let (slope, size) = (&projections[column..], size(n, h, width, stride));
+            if goes_on {
+                projection::backward_input(team, slope, weight, size, normed, store, scratch);
+            }
+            projection::backward_weight(team, slope, &tape.input_normed, weight, size, grad, scratch);
         }
-        rms_norm::backward(
-            team,
-            normed,
-            &tape.input,
-            &tape.input_inv,
-            w.input_norm,
-            &mut space.slope,
-            g.input_norm,
-        );
+        if goes_on {
+            rms_norm::backward(
+                team,
+                normed,
+                &space.inputs[layer],
+                &tape.input_inv,
+                w.input_norm.stored.gains(),
+                &mut space.slope,
+                gains(&mut g.input_norm, &mut space.void, h),
+            );
+        }
+    }
+}
+
+/// Where the gradient of a norm goes: into `void` if it does not learn.
+fn gains<'s>(gradient: &'s mut Gradient<'_>, void: &'s mut Vec<f32>, count: usize) -> &'s mut [f32] {
+    match gradient.full() {
+        Some(values) => values,
+        None => sized(void, count),
     }
 }
 

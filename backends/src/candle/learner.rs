@@ -20,7 +20,7 @@ impl Learner {
     /// # Errors
     /// [`TrainError::Setting`] for a constant outside its range, or the device is out of memory.
     pub fn new(model: Qwen3, config: AdamWConfig) -> Result<Self, TrainError> {
-        let optim = AdamW::new(model.weights(), config)?;
+        let optim = AdamW::new(model.trained(), config)?;
         Ok(Self { model, optim })
     }
 
@@ -36,7 +36,7 @@ impl Learner {
         let holds = lr.is_finite() && lr >= 0.0;
         TrainError::check(holds, "the learning rate", "finite and not below 0", lr)?;
         let (tally, gradients) = self.model.gradients(batch, objective)?;
-        let norm = self.optim.step(self.model.weights(), &gradients, lr)?;
+        let norm = self.optim.step(self.model.trained().1, &gradients, lr)?;
         self.model.recycle(gradients);
         Ok(tally.report(norm, batch.actions.len()))
     }

@@ -8,6 +8,7 @@
 //! On the CPU training runs on fused kernels ([`Kernels::Fused`]), elsewhere on Candle's operations ([`Kernels::Composite`]); tests
 //! hold the two together.
 
+mod adapter;
 mod batch;
 mod composite;
 mod config;
@@ -26,10 +27,13 @@ mod weights;
 #[cfg(test)]
 mod correction_tests;
 #[cfg(test)]
+mod lora_tests;
+#[cfg(test)]
 mod tests;
 
+pub use adapter::{Adapter, AdapterError, LoraConfig, Target};
 pub use batch::{Action, BatchError, PackedBatch};
-pub use candle_core::Device;
+pub use candle_core::{DType, Device};
 pub use config::{ConfigError, ModelConfig};
 pub use learner::Learner;
 pub use loss::{Objective, SequenceRatio, StepReport};

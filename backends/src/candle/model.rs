@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor, Var};
 use rayon::prelude::*;
 
+use super::adapter::Adapter;
 use super::batch::{BatchError, Micro, PackedBatch, split};
 use super::composite;
 use super::config::ModelConfig;
@@ -12,7 +13,8 @@ use super::fused::{Fused, Workspace};
 use super::loss::{Drawn, Objective, SequenceRatio, Tally};
 use super::ops::Team;
 use super::ops::head::{Choice, Choices};
-use super::parts::Parts;
+use super::ops::projection::Weight;
+use super::parts::{Parts, with_weights};
 use super::weights::Weights;
 
 /// Why a step or an evaluation failed. The weights are as before.
@@ -51,6 +53,18 @@ pub enum TrainError {
         /// The tensor.
         tensor: String,
     },
+    /// Weights of fewer bits, which one step of an optimiser would not move.
+    #[error("weights in {dtype:?} do not learn: load them in f32, or train an adapter (LoRA) on them")]
+    Frozen {
+        /// What they are kept in.
+        dtype: DType,
+    },
+    /// An adapter made for another shape.
+    #[error("the adapter does not fit the model at `{tensor}`")]
+    Adapter {
+        /// The tensor.
+        tensor: String,
+    },
     /// Fused kernels asked for weights that are not in main memory.
     #[error("fused kernels need the CPU")]
     NotOnCpu,
@@ -85,7 +99,7 @@ pub enum Kernels {
     Composite,
 }
 
-/// Gradients of all weights, in the order of [`ModelConfig::tensors`].
+/// Gradients of what learns: all weights in the order of [`ModelConfig::tensors`], or the adapter's factors in theirs.
 #[derive(Debug)]
 pub(crate) enum Gradients {
     /// One flat buffer in main memory.
@@ -101,6 +115,8 @@ pub(crate) enum Gradients {
 #[derive(Debug)]
 pub struct Qwen3 {
     weights: Weights,
+    adapter: Option<Adapter>,
+    checkpoint: bool,
     kernels: Kernels,
     micro_tokens: usize,
     spaces: Mutex<Vec<Workspace>>,
@@ -132,6 +148,8 @@ impl Qwen3 {
         let micro_tokens = part_tokens(weights.config());
         Self {
             weights,
+            adapter: None,
+            checkpoint: false,
             kernels,
             micro_tokens,
             spaces: Mutex::default(),
@@ -159,6 +177,56 @@ impl Qwen3 {
         self
     }
 
+    /// Keeps only what enters a block, and computes the block a second time on the way back: a third more arithmetic, and a fraction of the
+    /// memory. Gradients are the same bits (Chen et al., arXiv 1604.06174).
+    #[must_use]
+    pub fn with_checkpointing(mut self, on: bool) -> Self {
+        self.checkpoint = on;
+        self
+    }
+
+    /// Lets an adapter learn instead of the weights, which may be kept in half precision then.
+    ///
+    /// # Errors
+    /// [`TrainError::Adapter`] when it was made for another shape.
+    pub fn with_adapter(mut self, adapter: Adapter) -> Result<Self, TrainError> {
+        for (tensor, (name, shape)) in self.config().tensors().iter().enumerate() {
+            if let Some([a, b]) = adapter.factors(tensor)
+                && (a.dims().get(1), b.dims().first()) != (shape.get(1), shape.first())
+            {
+                return Err(TrainError::Adapter { tensor: name.clone() });
+            }
+        }
+        self.adapter = Some(adapter);
+        Ok(self)
+    }
+
+    /// What learns, if it is not the weights.
+    #[must_use]
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// Whether blocks are computed again on the way back.
+    pub(crate) fn checkpoints(&self) -> bool {
+        self.checkpoint
+    }
+
+    /// Names and tensors of what learns.
+    pub(crate) fn trained(&self) -> (&[String], &[Var]) {
+        match &self.adapter {
+            Some(adapter) => (adapter.names(), adapter.vars()),
+            None => (self.weights.names(), self.weights.vars()),
+        }
+    }
+
+    /// How many numbers learn.
+    #[must_use]
+    pub fn trained_parameters(&self) -> usize {
+        let count = |adapter: &Adapter| adapter.config().parameters(self.config());
+        self.adapter.as_ref().map_or_else(|| self.config().parameters(), count)
+    }
+
     /// The shape.
     #[must_use]
     pub fn config(&self) -> &ModelConfig {
@@ -179,8 +247,8 @@ impl Qwen3 {
         batch.validate(self.config())?;
         let parts = split(batch, self.micro_tokens, false);
         let results: Vec<Vec<f32>> = match self.kernels {
-            Kernels::Fused => self.weights.with_slices(|weights| {
-                let (fused, outer) = self.fused(&weights, parts.len());
+            Kernels::Fused => with_weights(&self.weights, self.adapter.as_ref(), |weights| {
+                let (fused, outer) = self.fused(weights, parts.len());
                 let run = |micro: &Micro| {
                     let mut logprobs = Vec::with_capacity(micro.targets.len());
                     let mut look = |_, choice: Choice| {
@@ -200,11 +268,8 @@ impl Qwen3 {
                 }
             })?,
             Kernels::Composite => {
-                let run = |micro: &Micro| {
-                    composite::choices(&self.weights, micro, choices(batch, micro))?
-                        .0
-                        .to_vec1::<f32>()
-                };
+                let decoder = composite::Decoder::new(self, false);
+                let run = |micro: &Micro| decoder.logprobs(micro, choices(batch, micro));
                 parts.iter().map(run).collect::<Result<_, _>>()?
             }
         };
@@ -222,6 +287,9 @@ impl Qwen3 {
         objective: Objective,
     ) -> Result<(Tally, Gradients), TrainError> {
         batch.validate(self.config())?;
+        if let Some(var) = self.trained().1.iter().find(|var| var.dtype() != DType::F32) {
+            return Err(TrainError::Frozen { dtype: var.dtype() });
+        }
         let parts = split(batch, self.micro_tokens, true);
         let (tally, gradients) = match self.kernels {
             Kernels::Fused => self.fused_gradients(batch, objective, &parts)?,
@@ -245,7 +313,7 @@ impl Qwen3 {
     }
 
     /// How the work is shared out: whole parts side by side (`true`), or every operation among all threads.
-    fn fused<'a>(&'a self, weights: &'a Parts<&'a [f32]>, work_items: usize) -> (Fused<'a>, bool) {
+    fn fused<'a>(&'a self, weights: &'a Parts<Weight<'a>>, work_items: usize) -> (Fused<'a>, bool) {
         let threads = rayon::current_num_threads();
         let outer = threads > 1 && work_items >= threads;
         let team = if outer || self.config().parameters() < TEAM_PARAMETERS {
@@ -258,6 +326,7 @@ impl Qwen3 {
                 config: self.config(),
                 weights,
                 team,
+                checkpoint: self.checkpoint,
             },
             outer,
         )
@@ -271,20 +340,20 @@ impl Qwen3 {
     ) -> Result<(Tally, Gradients), TrainError> {
         let config = self.config();
         let normaliser = batch.actions.len() as f64;
-        let parameters = config.parameters();
+        let parameters = self.trained_parameters();
         let shards = SHARDS_MAX.min(SHARD_NUMBERS_MAX / parameters).min(parts.len()).max(1);
         let bound = |shard: usize| shard * parts.len() / shards;
         let shards: Vec<&[Micro]> = (0..shards)
             .map(|shard| &parts[bound(shard)..bound(shard + 1)])
             .collect();
-        let sums: Vec<(Tally, Vec<f32>)> = self.weights.with_slices(|weights| {
-            let (fused, outer) = self.fused(&weights, shards.len());
+        let sums: Vec<(Tally, Vec<f32>)> = with_weights(&self.weights, self.adapter.as_ref(), |weights| {
+            let (fused, outer) = self.fused(weights, shards.len());
             let run = |shard: &&[Micro]| {
                 let mut tally = Tally::default();
                 let mut buffer: Vec<f32> = pop(&self.buffers);
                 buffer.clear();
                 buffer.resize(parameters, 0.0);
-                let mut gradients = Parts::from_flat(config, &mut buffer);
+                let mut gradients = Parts::from_flat(config, self.adapter.as_ref(), &mut buffer);
                 let mut space = pop(&self.spaces);
                 for micro in *shard {
                     tally.tokens += micro.tokens.len() as u64;
@@ -331,42 +400,34 @@ impl Qwen3 {
         parts: &[Micro],
     ) -> Result<(Tally, Gradients), TrainError> {
         let mut tally = Tally::default();
-        let mut total: Vec<Tensor> = self
-            .weights
-            .vars()
-            .iter()
-            .map(|var| var.zeros_like())
-            .collect::<Result<_, _>>()?;
+        let (names, vars) = self.trained();
+        let mut total = vec![None; vars.len()];
+        let decoder = composite::Decoder::new(self, true);
         for micro in parts {
-            let (logprobs, entropies) = composite::choices(&self.weights, micro, choices(batch, micro))?;
-            let values = logprobs.to_vec1::<f32>()?;
-            let ratio = objective.sequence_ratio();
-            let ratios = ratio.map(|ratio| sequence_ratios(ratio, batch, micro, &values));
-            let slopes: Vec<f32> = values
-                .into_iter()
-                .zip(entropies.to_vec1::<f32>()?)
-                .enumerate()
-                .map(|(row, (logprob, entropy))| {
-                    let drawn = drawn(batch, micro, row, ratios.as_deref());
-                    tally.record(
-                        objective,
-                        Choice { logprob, entropy },
-                        drawn,
-                        batch.actions.len() as f64,
-                    )
-                })
-                .collect();
             tally.tokens += micro.tokens.len() as u64;
-            let slopes = Tensor::from_vec(slopes, micro.targets.len(), self.weights.device())?;
-            let grads = (logprobs * slopes)?.sum_all()?.backward()?;
-            for ((name, var), total) in self.weights.iter().zip(&mut total) {
-                let part = grads.get(var).ok_or_else(|| TrainError::Detached {
-                    tensor: name.to_owned(),
-                })?;
-                *total = (&*total + part)?.detach();
+            let mut ratios = None;
+            if let Some(ratio) = objective.sequence_ratio() {
+                // Everything is computed twice: a sequence's ratio needs the last of its actions before the first.
+                let logprobs = decoder.logprobs(micro, choices(batch, micro))?;
+                ratios = Some(sequence_ratios(ratio, batch, micro, &logprobs));
             }
+            let mut slope = |row: usize, choice: Choice| {
+                let drawn = drawn(batch, micro, row, ratios.as_deref());
+                tally.record(objective, choice, drawn, batch.actions.len() as f64)
+            };
+            decoder.differentiate(micro, choices(batch, micro), &mut slope, &mut total)?;
         }
-        Ok((tally, Gradients::Tensors(total)))
+        let arrived = names
+            .iter()
+            .zip(vars)
+            .zip(total)
+            .map(|((name, var), total)| match total {
+                Some(gradient) => Ok(gradient),
+                None if parts.is_empty() => Ok(var.zeros_like()?),
+                None => Err(TrainError::Detached { tensor: name.clone() }),
+            });
+        let gradients = arrived.collect::<Result<_, _>>()?;
+        Ok((tally, Gradients::Tensors(gradients)))
     }
 }
 

@@ -5,10 +5,8 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor, Var};
 use rayon::prelude::*;
 
-use super::config::ModelConfig;
 use super::model::{Gradients, TrainError};
 use super::ops::simd::{dot, simd_fn};
-use super::weights::Weights;
 
 /// Constants of [`AdamW`]; the learning rate is given with every step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,7 +60,8 @@ impl AdamWConfig {
 #[derive(Debug)]
 pub struct AdamW {
     config: AdamWConfig,
-    model: ModelConfig,
+    /// Name and shape of what learns.
+    tensors: Vec<(String, Vec<usize>)>,
     steps: u64,
     moments: Moments,
 }
@@ -88,21 +87,25 @@ impl AdamW {
     ///
     /// # Errors
     /// [`TrainError::Setting`] for a constant outside its range, or the device is out of memory.
-    pub(crate) fn new(weights: &Weights, config: AdamWConfig) -> Result<Self, TrainError> {
+    pub(crate) fn new((names, vars): (&[String], &[Var]), config: AdamWConfig) -> Result<Self, TrainError> {
         config.validate()?;
-        let moments = if weights.device().is_cpu() {
-            let count = weights.config().parameters();
+        let moments = if vars.iter().all(|var| var.device().is_cpu()) {
+            let count = vars.iter().map(|var| var.elem_count()).sum();
             Moments::Flat {
                 first: vec![0.0; count],
                 second: vec![0.0; count],
             }
         } else {
             let zeros = |var: &Var| Ok([var.zeros_like()?, var.zeros_like()?]);
-            Moments::Tensors(weights.vars().iter().map(zeros).collect::<candle_core::Result<_>>()?)
+            Moments::Tensors(vars.iter().map(zeros).collect::<candle_core::Result<_>>()?)
         };
         Ok(Self {
             config,
-            model: weights.config().clone(),
+            tensors: names
+                .iter()
+                .zip(vars)
+                .map(|(name, var)| (name.clone(), var.dims().to_vec()))
+                .collect(),
             steps: 0,
             moments,
         })
@@ -114,11 +117,11 @@ impl AdamW {
         self.steps
     }
 
-    /// Moves the weights once, and returns the gradient's global norm before clipping. The learning rate is finite and not below 0.
+    /// Moves what learns once, and returns the gradient's global norm before clipping. The learning rate is finite and not below 0.
     ///
     /// # Errors
     /// [`TrainError::NotFinite`] for a gradient with an infinite norm or none; weights and moments are as before.
-    pub(crate) fn step(&mut self, weights: &Weights, gradients: &Gradients, lr: f64) -> Result<f64, TrainError> {
+    pub(crate) fn step(&mut self, vars: &[Var], gradients: &Gradients, lr: f64) -> Result<f64, TrainError> {
         let norm = self.norm(gradients)?;
         if !norm.is_finite() {
             return Err(TrainError::NotFinite {
@@ -147,7 +150,7 @@ impl AdamW {
         match (&mut self.moments, gradients) {
             (Moments::Flat { first, second }, Gradients::Flat(gradient)) => {
                 let (mut first, mut second, mut gradient) = (&mut first[..], &mut second[..], &gradient[..]);
-                for var in weights.vars() {
+                for var in vars {
                     let count = var.elem_count();
                     let (here, rest) = gradient.split_at(count);
                     gradient = rest;
@@ -164,7 +167,7 @@ impl AdamW {
             }
             (Moments::Flat { first, second }, Gradients::Tensors(gradients)) => {
                 let mut at = 0;
-                for (var, gradient) in weights.vars().iter().zip(gradients) {
+                for (var, gradient) in vars.iter().zip(gradients) {
                     let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
                     let range = at..at + gradient.len();
                     at = range.end;
@@ -177,7 +180,7 @@ impl AdamW {
                 }
             }
             (Moments::Tensors(moments), Gradients::Tensors(gradients)) => {
-                for ((var, gradient), moments) in weights.vars().iter().zip(gradients).zip(moments) {
+                for ((var, gradient), moments) in vars.iter().zip(gradients).zip(moments) {
                     rule_of(var).apply_tensors(var, gradient, moments)?;
                 }
             }
@@ -194,7 +197,7 @@ impl AdamW {
     pub fn state(&self) -> Result<OptimState, TrainError> {
         let mut at = 0;
         let mut moments = Vec::new();
-        for (index, (name, shape)) in self.model.tensors().into_iter().enumerate() {
+        for (index, (name, shape)) in self.tensors.iter().enumerate() {
             let [first, second] = match &self.moments {
                 Moments::Flat { first, second } => {
                     let range = at..at + shape.iter().product::<usize>();
@@ -206,7 +209,7 @@ impl AdamW {
                 }
                 Moments::Tensors(tensors) => tensors[index].clone(),
             };
-            moments.push((name, first, second));
+            moments.push((name.clone(), first, second));
         }
         Ok(OptimState {
             steps: self.steps,
@@ -219,7 +222,7 @@ impl AdamW {
     /// # Errors
     /// [`TrainError::State`] names the first tensor that does not fit; the optimiser is as before.
     pub fn restore(&mut self, state: &OptimState) -> Result<(), TrainError> {
-        let tensors = self.model.tensors();
+        let tensors = &self.tensors;
         for (index, (name, shape)) in tensors.iter().enumerate() {
             let fits = state
                 .moments

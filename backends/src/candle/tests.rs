@@ -248,7 +248,7 @@ fn an_optimiser_goes_on_where_it_stopped() {
         other.model.weights().to_vec().unwrap()
     );
     let stranger = Weights::new(&ModelConfig::tiny(41), 1, &Device::Cpu).unwrap();
-    let error = AdamW::new(&stranger, AdamWConfig::default())
+    let error = AdamW::new((stranger.names(), stranger.vars()), AdamWConfig::default())
         .unwrap()
         .restore(&state)
         .unwrap_err();
@@ -349,7 +349,7 @@ fn settings_outside_their_range_are_named_and_change_nothing() {
             "clip_norm",
         ),
     ] {
-        let error = AdamW::new(&weights, constants).unwrap_err();
+        let error = AdamW::new((weights.names(), weights.vars()), constants).unwrap_err();
         assert!(
             matches!(error, TrainError::Setting { .. }) && error.to_string().starts_with(what),
             "{error}"

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use candle_core::{CpuStorage, Device, Storage, Var};
+use candle_core::{Device, Var};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::config::{ConfigError, ModelConfig};
 use super::file::write_whole;
-use super::parts::Parts;
 
 /// File name of the weights inside a model directory.
 const WEIGHTS_FILE: &str = "model.safetensors";
@@ -218,6 +217,11 @@ impl Weights {
         self.names.iter().map(String::as_str).zip(&self.vars)
     }
 
+    /// The names alone, in the same order.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// The tensors alone, in the same order.
     #[must_use]
     pub fn vars(&self) -> &[Var] {
@@ -257,21 +261,8 @@ impl Weights {
         Ok(all)
     }
 
-    /// Calls `read` with every tensor's numbers, in order, without a copy. Only for weights in main memory.
-    pub(crate) fn with_slices<R>(&self, read: impl FnOnce(Parts<&[f32]>) -> R) -> Result<R, candle_core::Error> {
-        let guards: Vec<_> = self.vars.iter().map(|var| var.storage_and_layout()).collect();
-        let mut slices = Vec::with_capacity(guards.len());
-        for (storage, layout) in &guards {
-            match (&**storage, layout.contiguous_offsets()) {
-                (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => slices.push(&values[start..end]),
-                _ => candle_core::bail!("weights are not contiguous f32 in main memory"),
-            }
-        }
-        Ok(read(Parts::from_ordered(&self.config, slices)))
-    }
-
     /// Makes a tensor for each entry of the configuration's list.
-    fn build(
+    pub(crate) fn build(
         config: &ModelConfig,
         mut tensor: impl FnMut(&str, &[usize]) -> Result<Var, WeightsError>,
     ) -> Result<Self, WeightsError> {

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::Team;
 use super::linear::{Mat, MatMut, Store, matmul};
+use super::projection::Stored;
 use super::simd::{LANES, exp, max_lanes, simd_fn, sum_lanes};
 
 /// Rows of one tile of logits.
@@ -38,15 +39,15 @@ pub(crate) struct Choice {
     pub entropy: f32,
 }
 
-/// Gradients of [`forward`], both added to.
+/// Gradients of [`run`], both added to.
 pub(crate) struct HeadGradient<'a> {
     /// `[n, h]`.
     pub hidden: &'a mut [f32],
-    /// `[vocab, h]`.
-    pub weight: &'a mut [f32],
+    /// `[vocab, h]`, if the matrix learns.
+    pub weight: Option<&'a mut [f32]>,
 }
 
-/// Log-probabilities of the choices. `hidden [n, h]`, `weight [vocab, h]`.
+/// Log-probabilities of the choices. `hidden [n, h]`, `weight [vocab, h]`; `memory` is for logits and widened weights.
 ///
 /// With `gradient`, `slope(row, choice)` says how the loss changes with that row's log-probability (it is asked once per row, in
 /// order, as soon as the row's log-probability is known), and the gradients are added.
@@ -54,10 +55,10 @@ pub(crate) struct HeadGradient<'a> {
 pub(crate) fn run(
     team: Team,
     hidden: &[f32],
-    weight: &[f32],
+    weight: Stored<'_>,
     h: usize,
     choices: Choices<'_>,
-    scratch: &mut Vec<f32>,
+    (scratch, panel): (&mut Vec<f32>, &mut Vec<f32>),
     slope: &mut dyn FnMut(usize, Choice) -> f32,
     mut gradient: Option<HeadGradient<'_>>,
 ) {
@@ -79,7 +80,8 @@ pub(crate) fn run(
         let mut states = [State::EMPTY; TILE_ROWS];
         for &(from, width) in &tiles {
             let logits = &mut scratch[..rows * width];
-            let w = Mat::new(&weight[from * h..], width, h, h);
+            let w = weight.widened(team, from * h, width * h, panel);
+            let w = Mat::new(w, width, h, h);
             matmul(team, MatMut::new(logits, rows, width, width), Store::Set, x, w.t());
             rows_of(team, logits, width, &mut states[..rows], |at, logits, states| {
                 absorb(tile, at, from, width, logits, states);
@@ -92,7 +94,8 @@ pub(crate) fn run(
         let Some(gradient) = &mut gradient else { continue };
         for &(from, width) in &tiles {
             let logits = &mut scratch[..rows * width];
-            let w = Mat::new(&weight[from * h..], width, h, h);
+            let w = weight.widened(team, from * h, width * h, panel);
+            let w = Mat::new(w, width, h, h);
             if tiles.len() > 1 {
                 matmul(team, MatMut::new(logits, rows, width, width), Store::Set, x, w.t());
             }
@@ -104,22 +107,23 @@ pub(crate) fn run(
             let dlogits = Mat::new(logits, rows, width, width);
             let dhidden = MatMut::new(&mut gradient.hidden[first * h..], rows, h, h);
             matmul(team, dhidden, Store::Add, dlogits, w);
-            let dweight = MatMut::new(&mut gradient.weight[from * h..], width, h, h);
-            matmul(team, dweight, Store::Add, dlogits.t(), x);
+            if let Some(dweight) = &mut gradient.weight {
+                let dweight = MatMut::new(&mut dweight[from * h..], width, h, h);
+                matmul(team, dweight, Store::Add, dlogits.t(), x);
+            }
         }
     }
 }
 
-/// The same from Candle's operations: `hidden [n, h]`, `weight [vocab, h]`, `targets [n]`, `bias [n, vocab]` (0, or a very negative
-/// number where the mask forbids) -> log-probabilities `[n]`, and entropies `[n]` without a gradient.
+/// The same from Candle's operations: `logits [n, vocab]`, `targets [n]`, `bias [n, vocab]` (0, or a very negative number where the mask
+/// forbids) -> log-probabilities `[n]`, and entropies `[n]` without a gradient.
 pub(crate) fn composite(
-    hidden: &Tensor,
-    weight: &Tensor,
+    logits: &Tensor,
     targets: &Tensor,
     bias: Option<&Tensor>,
     temperature: f64,
 ) -> Result<(Tensor, Tensor)> {
-    let logits = (hidden.matmul(&weight.t()?)? / temperature)?;
+    let logits = (logits / temperature)?;
     let logits = match bias {
         Some(bias) => (logits + bias)?,
         None => logits,
@@ -391,7 +395,8 @@ mod tests {
                     answers.push(choice);
                     slopes[row]
                 };
-                run(team, x, w, h, choices, &mut Vec::new(), &mut slope, gradient);
+                let memory = (&mut Vec::new(), &mut Vec::new());
+                run(team, x, Stored::F32(w), h, choices, memory, &mut slope, gradient);
                 answers
             };
             let (mut dx, mut dw) = (vec![0.0; n * h], vec![0.0; vocab * h]);
@@ -400,7 +405,7 @@ mod tests {
                 &w,
                 Some(HeadGradient {
                     hidden: &mut dx,
-                    weight: &mut dw,
+                    weight: Some(&mut dw),
                 }),
             );
             let logprobs: Vec<f32> = answers.iter().map(|answer| answer.logprob).collect();
@@ -408,7 +413,8 @@ mod tests {
             let bias = bias(choices, vocab, &device).unwrap();
             let chosen = Tensor::from_slice(&targets, n, &device).unwrap();
             let (value, grads) = gradients(&[tensor(&x, &[n, h]), tensor(&w, &[vocab, h])], &slopes, |t| {
-                Ok(composite(&t[0], &t[1], &chosen, bias.as_ref(), f64::from(temperature))?.0)
+                let logits = t[0].matmul(&t[1].t()?)?;
+                Ok(composite(&logits, &chosen, bias.as_ref(), f64::from(temperature))?.0)
             });
             assert_close(&logprobs, &value, 1e-5);
             assert_close(&dx, &grads[0], 1e-5);

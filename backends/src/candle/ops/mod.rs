@@ -8,6 +8,7 @@
 pub(crate) mod attention;
 pub(crate) mod head;
 pub(crate) mod linear;
+pub(crate) mod projection;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod simd;
