@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// All fields of a `config.json`, by name.
+pub(super) type OtherFields = serde_json::Map<String, serde_json::Value>;
+
 /// The fields of a Hugging Face Qwen3 `config.json` that decide what is computed.
 ///
 /// Everything else in such a file is ignored, except what would change the result and is not implemented
@@ -112,8 +115,14 @@ impl ModelConfig {
     /// # Errors
     /// [`ConfigError`] names the field.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        Ok(Self::parse(text)?.0)
+    }
+
+    /// [`from_json`](Self::from_json), and all fields of the text.
+    fn parse(text: &str) -> Result<(Self, OtherFields), ConfigError> {
         let mut json: serde_json::Value = serde_json::from_str(text)?;
         refuse_unsupported(&json)?;
+        let all = json.as_object().cloned().unwrap_or_default();
         if let Some(fields) = json.as_object_mut() {
             if !fields.contains_key("rope_theta")
                 && let Some(theta) = fields
@@ -133,7 +142,7 @@ impl ModelConfig {
         }
         let config: Self = serde_json::from_value(json)?;
         config.validate()?;
-        Ok(config)
+        Ok((config, all))
     }
 
     /// Reads `config.json` in `dir`.
@@ -141,25 +150,45 @@ impl ModelConfig {
     /// # Errors
     /// [`ConfigError`] names the file or the field.
     pub fn load(dir: &Path) -> Result<Self, ConfigError> {
-        let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Io { path, source })?;
-        Self::from_json(&text)
+        Ok(Self::load_with_other(dir)?.0)
     }
 
-    /// The text of a `config.json` that transformers reads too.
+    /// [`load`](Self::load), and all fields of the file, for [`to_json_over`](Self::to_json_over).
+    pub(super) fn load_with_other(dir: &Path) -> Result<(Self, OtherFields), ConfigError> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Io { path, source })?;
+        Self::parse(&text)
+    }
+
+    /// The text of a `config.json` that transformers reads too, for weights stored as f32.
     ///
     /// # Errors
     /// [`ConfigError::Json`] if a number cannot be written as JSON.
     pub fn to_json(&self) -> Result<String, ConfigError> {
-        let mut json = serde_json::to_value(self)?;
-        if let Some(fields) = json.as_object_mut() {
-            fields.insert("architectures".into(), serde_json::json!(["Qwen3ForCausalLM"]));
-            fields.insert("model_type".into(), "qwen3".into());
-            fields.insert("hidden_act".into(), "silu".into());
-            fields.insert("attention_bias".into(), false.into());
-            fields.insert("torch_dtype".into(), "float32".into());
+        self.to_json_over(&OtherFields::new(), "float32")
+    }
+
+    /// The same for weights stored as `dtype` (`float32`, `float16`, `bfloat16`), in place of what `other` says of the shape; the rest of
+    /// `other` is kept.
+    pub(super) fn to_json_over(&self, other: &OtherFields, dtype: &str) -> Result<String, ConfigError> {
+        let mut fields = other.clone();
+        // The base of the frequencies is written where all versions of transformers look for it.
+        fields.remove("rope_parameters");
+        if let serde_json::Value::Object(own) = serde_json::to_value(self)? {
+            fields.extend(own);
         }
-        Ok(serde_json::to_string_pretty(&json)?)
+        for (field, value) in [
+            ("architectures", serde_json::json!(["Qwen3ForCausalLM"])),
+            ("model_type", "qwen3".into()),
+            ("hidden_act", "silu".into()),
+            ("attention_bias", false.into()),
+            // The older name and the newer one.
+            ("torch_dtype", dtype.into()),
+            ("dtype", dtype.into()),
+        ] {
+            fields.insert(field.to_owned(), value);
+        }
+        Ok(serde_json::to_string_pretty(&fields)?)
     }
 
     /// Checks what the fields must satisfy together.

@@ -18,7 +18,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::QTensor;
-use candle_core::{CpuStorage, Device, Storage, Tensor, Var};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor, Var};
 use rao_tree::WeightsVersion;
 
 use super::config::ModelConfig;
@@ -269,8 +269,8 @@ impl Entry<'_> {
     }
 
     fn write(&self, buffer: &mut Vec<u8>, out: &mut impl Write) -> Result<(), GgufError> {
-        // The handle itself if it is there already.
-        let tensor = self.var.to_device(&Device::Cpu)?;
+        // The handle itself if it is there already, as f32.
+        let tensor = self.var.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         with_values(&tensor, |values| self.check(values))??;
         if self.quant == Quant::F32 {
             with_values(&tensor, |values| {
