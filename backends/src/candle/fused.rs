@@ -140,7 +140,7 @@ impl Fused<'_> {
         let (config, team) = (self.config, self.team);
         let (h, eps) = (config.hidden_size, config.rms_norm_eps as f32);
         let longest = micro.positions.iter().max().map_or(0, |last| *last as usize + 1);
-        space.angles.reach(longest, config.head_dim, config.rope_theta);
+        space.angles.reach(longest, config);
         space.tapes.resize_with(config.num_hidden_layers, Tape::default);
         let input = sized(&mut space.tapes[0].input, micro.tokens.len() * h);
         for (row, &token) in input.chunks_exact_mut(h).zip(&micro.tokens) {

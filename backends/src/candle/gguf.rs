@@ -12,6 +12,7 @@
 
 mod metadata;
 mod quant;
+mod rope;
 mod vocabulary;
 
 use std::io::{self, Write};
@@ -66,6 +67,12 @@ pub enum GgufError {
         key: String,
         /// What it would have to hold.
         value: usize,
+    },
+    /// llama.cpp has no way to be told this.
+    #[error("llama.cpp cannot scale rotary embeddings as `rope_scaling` says: {reason}")]
+    RopeScaling {
+        /// What it cannot do.
+        reason: &'static str,
     },
     /// A tensor with a number that is infinite or no number.
     #[error("tensor `{tensor}` holds {value} at element {index}: these weights are broken, export earlier ones")]
@@ -190,7 +197,7 @@ fn describe(config: &ModelConfig, quant: Quant, metadata: &mut Metadata) -> Resu
     ] {
         metadata.f32(&format!("{ARCHITECTURE}.{key}"), value as f32);
     }
-    Ok(())
+    rope::describe(config, metadata)
 }
 
 /// One tensor on its way into the file.

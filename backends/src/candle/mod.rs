@@ -12,6 +12,7 @@ mod batch;
 mod composite;
 mod config;
 mod file;
+mod frequencies;
 mod fused;
 pub mod gguf;
 mod learner;
@@ -30,7 +31,7 @@ mod tests;
 
 pub use batch::{Action, BatchError, PackedBatch};
 pub use candle_core::{DType, Device};
-pub use config::{ConfigError, ModelConfig};
+pub use config::{ConfigError, ModelConfig, RopeScaling, RopeScalingError, Yarn};
 pub use learner::Learner;
 pub use loss::{Objective, SequenceRatio, StepReport};
 pub use model::{Kernels, Qwen3, TrainError};
