@@ -61,6 +61,7 @@ fn tiny() -> Geometry {
         head_dim: 16,
         ff: 128,
         rope_theta: 1000.0,
+        rope_scaling: None,
         rms_eps: 1e-6,
         tied: false,
         max_positions: WINDOW,

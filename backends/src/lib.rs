@@ -6,7 +6,7 @@
 //!
 //! # What it is not
 //! - An inference server: no text, no tokenizer, no network. Tokens go in and come out.
-//! - A zoo of models: one architecture; training is in f32, without adapters or sharded checkpoints.
+//! - A zoo of models: one architecture; training is in f32, without adapters.
 //! - A trainer: rollouts, advantages and schedules are the caller's. A learner takes a batch and makes one step.
 //! - A Candle sampler for accelerators: there, `cuda` and `metal` serve the learner alone.
 //!

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
 use rao_backends::candle::gguf::{self, GgufError, Quant, SpecialTokens, TokenKind, Vocabulary, VocabularyError};
-use rao_backends::candle::{Device, ModelConfig, Weights};
+use rao_backends::candle::{DType, Device, ModelConfig, RopeScaling, Weights, Yarn};
 use rao_tree::{Token, WeightsVersion};
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -151,6 +151,91 @@ fn every_key_says_what_the_model_is() {
         }
         let keys: BTreeSet<&str> = content.metadata.keys().map(String::as_str).collect();
         assert_eq!(keys, expected.iter().map(|(key, _)| *key).collect());
+    }
+}
+
+fn stretched(scaling: RopeScaling) -> Weights {
+    weights(&ModelConfig {
+        rope_scaling: Some(scaling),
+        ..tiny()
+    })
+}
+
+#[test]
+fn rope_scaling_has_keys_of_its_own() {
+    let keys = |scaling| {
+        let content = content(&bytes(&stretched(scaling), Quant::F32));
+        let mut keys: Vec<String> = content
+            .metadata
+            .iter()
+            .filter_map(|(key, value)| Some(format!("{} {value:?}", key.strip_prefix("qwen3.rope.scaling.")?)))
+            .collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(
+        keys(RopeScaling::Linear { factor: 3.0 }),
+        ["factor F32(3.0)", "type String(\"linear\")"]
+    );
+    let yarn = Yarn::new(4.0, 32_768);
+    let usual = [
+        "factor F32(4.0)",
+        "original_context_length U32(32768)",
+        "type String(\"yarn\")",
+    ];
+    assert_eq!(keys(RopeScaling::Yarn(yarn)), usual);
+    let sharper = Yarn {
+        attention_factor: Some(2.0 * (0.1 * 4.0_f64.ln() + 1.0)),
+        ..yarn
+    };
+    let sharper = keys(RopeScaling::Yarn(sharper));
+    assert_eq!(
+        (sharper[0].as_str(), &sharper[1..]),
+        ("attn_factor F32(2.0)", &usual.map(str::to_owned)[..])
+    );
+}
+
+#[test]
+fn rope_scaling_that_llama_cpp_cannot_do_is_refused() {
+    let yarn = Yarn::new(4.0, 1024);
+    let llama3 = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 8192,
+    };
+    for (scaling, part) in [
+        (llama3, "llama3"),
+        (
+            RopeScaling::Yarn(Yarn {
+                beta_fast: 16.0,
+                ..yarn
+            }),
+            "beta_fast",
+        ),
+        (RopeScaling::Yarn(Yarn { beta_slow: 2.0, ..yarn }), "beta_slow"),
+        (
+            RopeScaling::Yarn(Yarn {
+                truncate: false,
+                ..yarn
+            }),
+            "truncate",
+        ),
+        (RopeScaling::Yarn(Yarn::new(4.0, 1)), "too short"),
+    ] {
+        let message = error(&stretched(scaling), Quant::F32).to_string();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn weights_in_half_precision_are_written_like_any() {
+    let dir = tempfile::tempdir().unwrap();
+    weights(&tiny()).save_as(dir.path(), DType::BF16, None).unwrap();
+    let half = Weights::load_as(dir.path(), DType::BF16, &Device::Cpu).unwrap();
+    let full = Weights::load(dir.path(), &Device::Cpu).unwrap();
+    for quant in [Quant::F32, Quant::Q8_0] {
+        assert!(bytes(&half, quant) == bytes(&full, quant), "{quant}");
     }
 }
 

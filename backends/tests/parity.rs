@@ -3,7 +3,8 @@
 
 use rao_backends::candle::sampler::{Geometry, Sampler, SamplerOptions, SamplerWeights};
 use rao_backends::candle::{
-    Action, AdamWConfig, Device, Kernels, Learner, ModelConfig, Objective, PackedBatch, Qwen3, Weights,
+    Action, AdamWConfig, Device, Kernels, Learner, ModelConfig, Objective, PackedBatch, Qwen3, RopeScaling, Weights,
+    Yarn,
 };
 use rao_tree::{Completion, Constraint, Mask, Next, Policy, PolicyExt, Request, SequenceId, Token, WeightsVersion};
 use std::sync::Arc;
@@ -109,6 +110,49 @@ fn the_learner_finds_what_the_sampler_drew_as_likely_as_it_did() {
     }
 }
 
+/// Every kind of RoPE scaling, made for 16 positions and stretched.
+fn scalings() -> Vec<RopeScaling> {
+    let sharper = Yarn {
+        attention_factor: Some(1.4),
+        ..Yarn::new(8.0, 32)
+    };
+    vec![
+        RopeScaling::Linear { factor: 3.0 },
+        RopeScaling::Yarn(Yarn::new(4.0, 16)),
+        RopeScaling::Yarn(sharper),
+        RopeScaling::Llama3 {
+            factor: 4.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 16,
+        },
+    ]
+}
+
+#[test]
+fn sampler_and_learner_stretch_positions_alike() {
+    let logprobs = |scaling| {
+        let config = ModelConfig {
+            rope_scaling: scaling,
+            ..ModelConfig::tiny(VOCAB)
+        };
+        let weights = Weights::new(&config, 3, &Device::Cpu).unwrap();
+        let mut sampler = Sampler::new(pack(&weights), WeightsVersion(0), SamplerOptions::default());
+        let copy = weights.copy().unwrap();
+        let fused = Learner::new(Qwen3::new(weights), AdamWConfig::default()).unwrap();
+        let composite = Qwen3::new(copy).with_kernels(Kernels::Composite).unwrap();
+        let composite = Learner::new(composite, AdamWConfig::default()).unwrap();
+        let batch = sampled(&mut sampler, 1.0);
+        assert!(gap(&fused, &batch) < 2e-4, "fused: {}", gap(&fused, &batch));
+        assert!(gap(&composite, &batch) < 2e-4, "composite: {}", gap(&composite, &batch));
+        batch.behaviour_logprobs
+    };
+    let plain = logprobs(None);
+    for scaling in scalings() {
+        assert_ne!(logprobs(Some(scaling)), plain, "{scaling:?}");
+    }
+}
+
 #[test]
 fn after_an_update_the_old_samples_are_off_and_published_weights_agree_again() {
     let weights = Weights::new(&ModelConfig::tiny(VOCAB), 5, &Device::Cpu).unwrap();
@@ -206,6 +250,48 @@ mod llama_cpp {
                 let gap = gap(&learner, &sampled_behind(&mut policy, &prompts, 1.0));
                 assert!(gap < BOUND, "{slots} slots: {gap}");
             }
+        }
+    }
+
+    /// Prompts of up to 450 tokens, most of them far beyond the 16 or 32 positions that the scalings start from.
+    #[test]
+    fn both_backends_stretch_positions_alike() {
+        let token = |i: usize| Token((i * 31 % VOCAB) as u32);
+        let prompts: Vec<Vec<Token>> = [3, 16, 17, 40, 200, 450]
+            .iter()
+            .map(|&length| (0..length).map(token).collect())
+            .collect();
+        for scaling in scalings() {
+            if matches!(scaling, RopeScaling::Llama3 { .. }) {
+                continue;
+            }
+            let config = ModelConfig {
+                max_position_embeddings: 512,
+                rope_scaling: Some(scaling),
+                ..ModelConfig::tiny(VOCAB)
+            };
+            let weights = Weights::new(&config, 3, &Device::Cpu).unwrap();
+            let mut policy = policy(&weights, Quant::F32, 16);
+            let batch = sampled_behind(&mut policy, &prompts, 1.0);
+            let found = Learner::new(Qwen3::new(weights), AdamWConfig::default()).unwrap();
+            let gap_found = gap(&found, &batch);
+            assert!(gap_found < BOUND, "{scaling:?}: {gap_found}");
+            // The bound would notice: the same weights without scaling are further off.
+            let plain = Weights::new(
+                &ModelConfig {
+                    rope_scaling: None,
+                    ..config
+                },
+                3,
+                &Device::Cpu,
+            )
+            .unwrap();
+            let plain = Learner::new(Qwen3::new(plain), AdamWConfig::default()).unwrap();
+            assert!(
+                gap(&plain, &batch) > 10.0 * BOUND,
+                "{scaling:?}: {}",
+                gap(&plain, &batch)
+            );
         }
     }
 

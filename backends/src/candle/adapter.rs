@@ -329,14 +329,12 @@ impl Adapter {
     /// # Errors
     /// The device failed.
     pub fn merge(&self, weights: &Weights) -> Result<Weights, AdapterError> {
-        let mut tensor = 0;
-        Ok(Weights::build(weights.config(), |_, _| {
-            let base = weights.vars()[tensor].as_detached_tensor().to_dtype(DType::F32)?;
-            let merged = match self.factors(tensor) {
+        Ok(weights.map(|place, base| {
+            let base = base.as_detached_tensor().to_dtype(DType::F32)?;
+            let merged = match self.factors(place) {
                 Some([a, b]) => merged(&base, a, b, self.config.scale())?,
                 None => base.copy()?,
             };
-            tensor += 1;
             Ok(Var::from_tensor(&merged)?)
         })?)
     }

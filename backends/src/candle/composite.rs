@@ -229,8 +229,7 @@ impl<'a> Graph<'a> {
         let mut angles = rope::Angles::default();
         angles.reach(
             micro.positions.iter().max().map_or(0, |last| *last as usize + 1),
-            dim,
-            config.rope_theta,
+            config,
         );
         let rows: Vec<f32> = micro
             .positions

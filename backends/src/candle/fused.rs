@@ -168,7 +168,7 @@ impl<'a> Fused<'a> {
         let (config, team) = (self.config, self.team);
         let (h, eps) = (config.hidden_size, config.rms_norm_eps as f32);
         let longest = micro.positions.iter().max().map_or(0, |last| *last as usize + 1);
-        space.angles.reach(longest, config.head_dim, config.rope_theta);
+        space.angles.reach(longest, config);
         let tapes = if self.checkpoint { 1 } else { config.num_hidden_layers };
         space.tapes.resize_with(tapes, Tape::default);
         space.inputs.resize_with(config.num_hidden_layers, Vec::new);

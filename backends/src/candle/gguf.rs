@@ -12,13 +12,14 @@
 
 mod metadata;
 mod quant;
+mod rope;
 mod vocabulary;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::QTensor;
-use candle_core::{CpuStorage, Device, Storage, Tensor, Var};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor, Var};
 use rao_tree::WeightsVersion;
 
 use super::config::ModelConfig;
@@ -66,6 +67,12 @@ pub enum GgufError {
         key: String,
         /// What it would have to hold.
         value: usize,
+    },
+    /// llama.cpp has no way to be told this.
+    #[error("llama.cpp cannot scale rotary embeddings as `rope_scaling` says: {reason}")]
+    RopeScaling {
+        /// What it cannot do.
+        reason: &'static str,
     },
     /// A tensor with a number that is infinite or no number.
     #[error("tensor `{tensor}` holds {value} at element {index}: these weights are broken, export earlier ones")]
@@ -190,7 +197,7 @@ fn describe(config: &ModelConfig, quant: Quant, metadata: &mut Metadata) -> Resu
     ] {
         metadata.f32(&format!("{ARCHITECTURE}.{key}"), value as f32);
     }
-    Ok(())
+    rope::describe(config, metadata)
 }
 
 /// One tensor on its way into the file.
@@ -269,8 +276,8 @@ impl Entry<'_> {
     }
 
     fn write(&self, buffer: &mut Vec<u8>, out: &mut impl Write) -> Result<(), GgufError> {
-        // The handle itself if it is there already.
-        let tensor = self.var.to_device(&Device::Cpu)?;
+        // The handle itself if it is there already, as f32.
+        let tensor = self.var.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         with_values(&tensor, |values| self.check(values))??;
         if self.quant == Quant::F32 {
             with_values(&tensor, |values| {

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Var};
 
-use super::ops::check::{assert_close, random};
+use super::ops::check::{assert_close, random, values};
 use super::tests::{batch, flat};
 use super::*;
 
@@ -30,26 +30,26 @@ fn lora(targets: &[Target]) -> LoraConfig {
 /// Matrices in `dtype`, gains in f32.
 fn base(dtype: DType) -> Weights {
     let weights = Weights::new(&config(), 5, &Device::Cpu).unwrap();
-    let mut vars = weights.vars().iter();
-    Weights::build(&config(), |_, shape| {
-        let tensor = vars.next().unwrap().as_detached_tensor();
-        let kept = if shape.len() > 1 {
-            tensor.to_dtype(dtype)?
-        } else {
-            tensor
-        };
-        Ok(Var::from_tensor(&kept)?)
-    })
-    .unwrap()
+    weights
+        .map(|_, var| {
+            let tensor = var.as_detached_tensor();
+            let kept = if tensor.rank() > 1 {
+                tensor.to_dtype(dtype)?
+            } else {
+                tensor
+            };
+            Ok(Var::from_tensor(&kept)?)
+        })
+        .unwrap()
 }
 
 /// An adapter whose factors both say something.
 fn adapter(targets: &[Target]) -> Adapter {
     let adapter = Adapter::new(&config(), lora(targets), 3, &Device::Cpu).unwrap();
     for (seed, (_, var)) in adapter.iter().enumerate() {
-        let values = random(seed as u64 + 50, var.elem_count());
-        let values: Vec<f32> = values.iter().map(|x| 0.2 * x).collect();
-        var.set(&candle_core::Tensor::from_vec(values, var.dims(), &Device::Cpu).unwrap())
+        let numbers = random(seed as u64 + 50, var.elem_count());
+        let numbers: Vec<f32> = numbers.iter().map(|x| 0.2 * x).collect();
+        var.set(&candle_core::Tensor::from_vec(numbers, var.dims(), &Device::Cpu).unwrap())
             .unwrap();
     }
     adapter
@@ -182,7 +182,7 @@ fn a_peft_directory_round_trips_and_what_is_not_supported_is_refused_by_name() {
     assert_eq!(read.config(), written.config());
     for ((name, var), (other, read)) in written.iter().zip(read.iter()) {
         assert_eq!(name, other);
-        assert_eq!(super::ops::check::values(var), super::ops::check::values(read));
+        assert_eq!(values(var), values(read));
     }
     let first = written.iter().next().unwrap().0;
     assert_eq!(first, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");

@@ -1,9 +1,9 @@
 //! Training and full-precision sampling of one decoder architecture, Qwen3, with Candle.
 //!
-//! Made for small models trained from scratch: 100 thousand to some millions of parameters. A checkpoint of Qwen3 loads if it is f32 and one
-//! `model.safetensors` beside its `config.json`; other types and sharded files are refused. Nothing is quantised or offloaded while it is
-//! in use: on the CPU, training keeps weights, two moments and up to eight partial gradients, all f32. The [`sampler`] runs on the CPU
-//! only. [`gguf`] writes files for llama.cpp, quantised ones too.
+//! Made for small models trained from scratch: 100 thousand to some millions of parameters. Checkpoints of dense Qwen3 models load and are
+//! written as Hugging Face has them: f32, f16 or bf16, one file or shards. Nothing is quantised or offloaded while it is in use: on the
+//! CPU, training keeps weights, two moments and up to eight partial gradients, all f32. The [`sampler`] runs on the CPU only. [`gguf`]
+//! writes files for llama.cpp, quantised ones too.
 //!
 //! On the CPU training runs on fused kernels ([`Kernels::Fused`]), elsewhere on Candle's operations ([`Kernels::Composite`]); tests
 //! hold the two together.
@@ -13,6 +13,7 @@ mod batch;
 mod composite;
 mod config;
 mod file;
+mod frequencies;
 mod fused;
 pub mod gguf;
 mod learner;
@@ -34,7 +35,7 @@ mod tests;
 pub use adapter::{Adapter, AdapterError, LoraConfig, Target};
 pub use batch::{Action, BatchError, PackedBatch};
 pub use candle_core::{DType, Device};
-pub use config::{ConfigError, ModelConfig};
+pub use config::{ConfigError, ModelConfig, RopeScaling, RopeScalingError, Yarn};
 pub use learner::Learner;
 pub use loss::{Objective, SequenceRatio, StepReport};
 pub use model::{Kernels, Qwen3, TrainError};

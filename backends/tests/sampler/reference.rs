@@ -76,6 +76,7 @@ fn random_geometries() {
             head_dim: 2 * (1 + noise.below(20)),
             ff: 1 + noise.below(90),
             rope_theta: [1000.0, 1e6][noise.below(2)],
+            rope_scaling: None,
             rms_eps: 1e-6,
             tied: noise.below(2) == 0,
             max_positions: 64,

@@ -37,6 +37,7 @@ pub fn geometry() -> Geometry {
         head_dim: 6,
         ff: 40,
         rope_theta: 1000.0,
+        rope_scaling: None,
         rms_eps: 1e-6,
         tied: false,
         max_positions: 64,

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::candle::file::write_whole;
-use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use crate::candle::weights::{Shard, read_var};
+use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -67,77 +67,14 @@ impl Adapter {
     pub fn load(dir: &Path, model: &ModelConfig, device: &Device) -> Result<Self, AdapterError> {
         let config = LoraConfig::load(dir)?;
         let path = dir.join(TENSORS_FILE);
-        let bytes = std::fs::read(&path).map_err(|source| AdapterError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|source| WeightsError::Damaged {
-            path: path.clone(),
-            source,
-        })?;
+        let file = Shard::open(path.clone())?;
         let adapter = Self::build(model, config, |name, shape, _| {
-            let view = file.tensor(name).map_err(|_| WeightsError::Missing {
-                path: path.clone(),
-                tensor: name.to_owned(),
-            })?;
-            Ok(Var::from_vec(numbers(&path, name, shape, &view)?, shape, device)?)
+            Ok(read_var(&file, name, shape, DType::F32, device)?)
         })?;
-        match file
-            .names()
-            .into_iter()
-            .find(|name| !adapter.names.iter().any(|own| own == name))
-        {
-            Some(name) => Err(WeightsError::Unexpected {
-                path,
-                tensor: name.to_owned(),
-            }
-            .into()),
+        match file.names().into_iter().find(|name| !adapter.names.contains(name)) {
+            Some(tensor) => Err(WeightsError::Unexpected { path, tensor }.into()),
             None => Ok(adapter),
         }
-    }
-}
-
-/// One tensor of a file, checked and widened.
-fn numbers(path: &Path, name: &str, shape: &[usize], view: &TensorView<'_>) -> Result<Vec<f32>, WeightsError> {
-    let (path, tensor) = (path.to_owned(), name.to_owned());
-    if view.shape() != shape {
-        return Err(WeightsError::Shape {
-            path,
-            tensor,
-            found: view.shape().to_vec(),
-            expected: shape.to_vec(),
-        });
-    }
-    let halves = || {
-        view.data()
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|bytes| u16::from_le_bytes(*bytes))
-    };
-    let values: Vec<f32> = match view.dtype() {
-        Dtype::F32 => {
-            let (chunks, _) = view.data().as_chunks::<4>();
-            chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-        }
-        Dtype::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
-        Dtype::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).collect(),
-        other => {
-            return Err(WeightsError::Type {
-                path,
-                tensor,
-                found: format!("{other:?}"),
-            });
-        }
-    };
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(WeightsError::NotFinite {
-            path,
-            tensor,
-            index,
-            value: values[index],
-        }),
-        None => Ok(values),
     }
 }
 

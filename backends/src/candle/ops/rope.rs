@@ -5,6 +5,8 @@ use rayon::prelude::*;
 
 use super::simd::{dot, simd_fn};
 use super::{Team, rms_norm};
+use crate::candle::config::ModelConfig;
+use crate::candle::frequencies::Frequencies;
 
 /// What the rows of one fused call look like.
 #[derive(Clone, Copy, Debug)]
@@ -30,19 +32,20 @@ impl Heads {
 #[derive(Debug, Default)]
 pub(crate) struct Angles {
     rows: Vec<f32>,
-    dim: usize,
 }
 
 impl Angles {
-    /// Makes the table reach `positions`.
-    pub(crate) fn reach(&mut self, positions: usize, dim: usize, theta: f64) {
-        self.dim = dim;
-        let half = dim / 2;
-        for position in self.rows.len() / dim..positions {
-            // In f64: at long positions f32 angles are off by more than the rotation's last bits.
-            let angle = |i: usize| position as f64 * theta.powf(-2.0 * i as f64 / dim as f64);
-            self.rows.extend((0..half).map(|i| angle(i).cos() as f32));
-            self.rows.extend((0..half).map(|i| angle(i).sin() as f32));
+    /// Makes the table reach `positions`. The model is the same at every call.
+    pub(crate) fn reach(&mut self, positions: usize, config: &ModelConfig) {
+        let known = self.rows.len() / config.head_dim;
+        if known >= positions {
+            return;
+        }
+        let frequencies = Frequencies::of(config);
+        for position in known..positions {
+            let turned = frequencies.at(position);
+            self.rows.extend(turned.clone().map(|(cos, _)| cos));
+            self.rows.extend(turned.map(|(_, sin)| sin));
         }
     }
 
@@ -198,7 +201,7 @@ fn forward_pairs<const N: usize>(at: usize, half: usize, x: &[f32], inv: f32, w:
     y[half + at..half + at + N].copy_from_slice(&y2);
 }
 
-/// The rotation's inverse, then the gain; what is left is RMSNorm's own part.
+/// The rotation's transpose (its inverse, if it does not scale), then the gain; what is left is RMSNorm's own part.
 #[allow(clippy::too_many_arguments)]
 #[inline(always)]
 fn backward_pairs<const N: usize>(
@@ -234,6 +237,7 @@ fn backward_pairs<const N: usize>(
 mod tests {
     use super::super::check::{assert_close, assert_finite_difference, gradients, project, random, tensor};
     use super::*;
+    use crate::candle::config::{RopeScaling, Yarn};
 
     #[test]
     fn fused_equals_composite_and_finite_differences() {
@@ -254,7 +258,13 @@ mod tests {
             let dy = random(4, n * heads.width());
             let positions: Vec<u32> = (0..n as u32).map(|i| i * 7 % 40).collect();
             let mut angles = Angles::default();
-            angles.reach(40, dim, 1000.0);
+            // With YaRN, so that what is turned is scaled too.
+            let config = ModelConfig {
+                head_dim: dim,
+                rope_scaling: Some(RopeScaling::Yarn(Yarn::new(4.0, 16))),
+                ..ModelConfig::tiny(9)
+            };
+            angles.reach(40, &config);
             let run = |x: &[f32], wq: &[f32], wk: &[f32]| {
                 let mut y = vec![0.0; n * heads.width()];
                 forward(team, heads, x, &positions, angles.rows(), wq, wk, &mut y);
@@ -311,9 +321,13 @@ mod tests {
     #[test]
     fn angles_grow_without_changing() {
         let mut angles = Angles::default();
-        angles.reach(3, 4, 1000.0);
+        let config = ModelConfig {
+            head_dim: 4,
+            ..ModelConfig::tiny(9)
+        };
+        angles.reach(3, &config);
         let first = angles.rows().to_vec();
-        angles.reach(10, 4, 1000.0);
+        angles.reach(10, &config);
         assert_eq!(angles.rows().len(), 40);
         assert_eq!(&angles.rows()[..12], first);
         assert_eq!(&first[..4], [1.0, 1.0, 0.0, 0.0]);

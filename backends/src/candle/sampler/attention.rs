@@ -2,8 +2,10 @@
 
 use super::cache::{Cache, Layout};
 use super::forward::Row;
+use super::geometry::Geometry;
 use super::simd::{regs, square_sum};
 use super::weights::Layer;
+use crate::candle::frequencies::Frequencies;
 use crate::sampling::softmax::{LANES, exp, fold};
 use pulp::{Simd, WithSimd};
 use std::array::{from_mut, from_ref};
@@ -18,13 +20,14 @@ pub(super) struct Rope {
 }
 
 impl Rope {
-    pub(super) fn new(head_dim: usize, theta: f64, window: usize) -> Self {
-        let half = head_dim / 2;
-        let angles = (0..window).flat_map(|position| {
-            (0..half).map(move |i| position as f64 * theta.powf(-((2 * i) as f64) / head_dim as f64))
-        });
-        let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
-        Self { half, cos, sin }
+    pub(super) fn new(g: &Geometry, window: usize) -> Self {
+        let frequencies = Frequencies::new(g.head_dim, g.rope_theta, g.rope_scaling.as_ref());
+        let (cos, sin) = (0..window).flat_map(|position| frequencies.at(position)).unzip();
+        Self {
+            half: g.head_dim / 2,
+            cos,
+            sin,
+        }
     }
 
     /// Turns dimension pairs `(i, i + half)`, the NEOX layout.

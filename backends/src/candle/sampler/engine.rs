@@ -221,6 +221,7 @@ mod tests {
             head_dim,
             ff: 37,
             rope_theta: 1e4,
+            rope_scaling: None,
             rms_eps: 1e-6,
             tied: true,
             max_positions: 64,

@@ -42,7 +42,7 @@ impl Forward {
         let rows = |stride: usize| Aligned::zeroed(chunk_rows * stride);
         Self {
             arch: Arch::new(),
-            rope: Rope::new(g.head_dim, g.rope_theta, window),
+            rope: Rope::new(g, window),
             x: rows(g.hidden_stride()),
             h: rows(g.hidden_stride()),
             qkv: rows(g.qkv_stride()),

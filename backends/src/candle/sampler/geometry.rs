@@ -1,6 +1,7 @@
 //! The shape of a decoder, as far as sampling needs it.
 
 use super::simd::PANEL;
+use crate::candle::{RopeScaling, RopeScalingError};
 use crate::sampling::softmax::LANES;
 
 /// The shape of a Qwen3 decoder. [`Geometry::validate`] says what must hold.
@@ -22,6 +23,8 @@ pub struct Geometry {
     pub ff: usize,
     /// Base of the rotary angles; above 0.
     pub rope_theta: f64,
+    /// How they are stretched.
+    pub rope_scaling: Option<RopeScaling>,
     /// Added to the mean square under the root of every RMSNorm; above 0.
     pub rms_eps: f64,
     /// The output projection is the embedding.
@@ -47,6 +50,9 @@ pub enum GeometryError {
     /// Rotary embedding turns pairs.
     #[error("head_dim must be even, got {0}")]
     OddHead(usize),
+    /// RoPE scaling outside its range.
+    #[error(transparent)]
+    RopeScaling(#[from] RopeScalingError),
     /// A constant is not a positive finite number.
     #[error("`{name}` must be finite and above 0, got {value}")]
     Constant {
@@ -90,6 +96,9 @@ impl Geometry {
                 return Err(GeometryError::Constant { name, value });
             }
         }
+        if let Some(scaling) = &self.rope_scaling {
+            scaling.validate()?;
+        }
         Ok(())
     }
 
@@ -130,6 +139,7 @@ impl From<&crate::candle::ModelConfig> for Geometry {
             head_dim: config.head_dim,
             ff: config.intermediate_size,
             rope_theta: config.rope_theta,
+            rope_scaling: config.rope_scaling,
             rms_eps: config.rms_norm_eps,
             tied: config.tie_word_embeddings,
             max_positions: config.max_position_embeddings,

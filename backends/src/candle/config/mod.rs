@@ -1,13 +1,22 @@
 //! The shape of a Qwen3 decoder: [`ModelConfig`], read from and written as a Hugging Face `config.json`.
 
+mod rope_scaling;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use rope_scaling::{RopeScaling, RopeScalingError, Yarn};
+
+/// All fields of a `config.json`, by name.
+pub(super) type OtherFields = serde_json::Map<String, serde_json::Value>;
+
 /// The fields of a Hugging Face Qwen3 `config.json` that decide what is computed.
 ///
 /// Everything else in such a file is ignored, except what would change the result and is not implemented
-/// (attention bias, RoPE scaling, sliding windows, other activations): that is refused by [`from_json`](Self::from_json).
+/// (attention bias, sliding windows, other activations, some kinds of RoPE scaling, quantised weights): that is refused by [`from_json`](Self::from_json).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// Width of the residual stream.
@@ -30,6 +39,9 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// How they are stretched; `None` as trained.
+    #[serde(default)]
+    pub rope_scaling: Option<RopeScaling>,
     /// The output layer shares the embedding's matrix.
     pub tie_word_embeddings: bool,
 }
@@ -76,11 +88,14 @@ pub enum ConfigError {
         /// What the configuration says.
         value: f64,
     },
+    /// RoPE scaling outside its range.
+    #[error("config.json: {0}")]
+    RopeScaling(#[from] RopeScalingError),
     /// A model that would compute something else than this code does.
     #[error("config.json: `{field}` = {value} is not supported")]
     Unsupported {
         /// The field.
-        field: &'static str,
+        field: String,
         /// What the configuration says.
         value: String,
     },
@@ -102,38 +117,43 @@ impl ModelConfig {
             max_position_embeddings: 4096,
             rms_norm_eps: 1e-6,
             rope_theta: 1000.0,
+            rope_scaling: None,
             tie_word_embeddings: false,
         }
     }
 
-    /// Parses a `config.json` and validates it. `head_dim` and `num_key_value_heads` default as in transformers, and
-    /// `rope_theta` may stand in `rope_parameters`, as transformers 5 writes it.
+    /// Parses a `config.json` and validates it. `head_dim`, `num_key_value_heads` and `tie_word_embeddings` default as in transformers;
+    /// `rope_theta` and `rope_scaling` may stand in `rope_parameters`, as transformers 5 writes them.
     ///
     /// # Errors
     /// [`ConfigError`] names the field.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let mut json: serde_json::Value = serde_json::from_str(text)?;
-        refuse_unsupported(&json)?;
-        if let Some(fields) = json.as_object_mut() {
-            if !fields.contains_key("rope_theta")
-                && let Some(theta) = fields
-                    .get("rope_parameters")
-                    .and_then(|rope| rope.get("rope_theta"))
-                    .cloned()
-            {
-                fields.insert("rope_theta".into(), theta);
-            }
-            if let Some(heads) = fields.get("num_attention_heads").and_then(serde_json::Value::as_u64) {
-                fields.entry("num_key_value_heads").or_insert(heads.into());
-                if let Some(hidden) = fields.get("hidden_size").and_then(serde_json::Value::as_u64) {
-                    fields.entry("head_dim").or_insert((hidden / heads.max(1)).into());
-                }
-            }
-            fields.entry("tie_word_embeddings").or_insert(false.into());
+        Ok(Self::parse(text)?.0)
+    }
+
+    /// [`from_json`](Self::from_json), and all fields of the text.
+    fn parse(text: &str) -> Result<(Self, OtherFields), ConfigError> {
+        let all: OtherFields = serde_json::from_str(text)?;
+        refuse_unsupported(&all)?;
+        let mut fields = all.clone();
+        rope_scaling::normalise(&mut fields)?;
+        if fields
+            .get("num_key_value_heads")
+            .is_some_and(serde_json::Value::is_null)
+            && let Some(heads) = fields.get("num_attention_heads").cloned()
+        {
+            fields.insert("num_key_value_heads".into(), heads);
         }
-        let config: Self = serde_json::from_value(json)?;
+        for (field, value) in [
+            ("num_key_value_heads", serde_json::json!(32)),
+            ("head_dim", serde_json::json!(128)),
+            ("tie_word_embeddings", serde_json::json!(false)),
+        ] {
+            fields.entry(field).or_insert(value);
+        }
+        let config: Self = serde_json::from_value(serde_json::Value::Object(fields))?;
         config.validate()?;
-        Ok(config)
+        Ok((config, all))
     }
 
     /// Reads `config.json` in `dir`.
@@ -141,25 +161,45 @@ impl ModelConfig {
     /// # Errors
     /// [`ConfigError`] names the file or the field.
     pub fn load(dir: &Path) -> Result<Self, ConfigError> {
-        let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Io { path, source })?;
-        Self::from_json(&text)
+        Ok(Self::load_with_other(dir)?.0)
     }
 
-    /// The text of a `config.json` that transformers reads too.
+    /// [`load`](Self::load), and all fields of the file, for [`to_json_over`](Self::to_json_over).
+    pub(super) fn load_with_other(dir: &Path) -> Result<(Self, OtherFields), ConfigError> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Io { path, source })?;
+        Self::parse(&text)
+    }
+
+    /// The text of a `config.json` that transformers reads too, for weights stored as f32.
     ///
     /// # Errors
     /// [`ConfigError::Json`] if a number cannot be written as JSON.
     pub fn to_json(&self) -> Result<String, ConfigError> {
-        let mut json = serde_json::to_value(self)?;
-        if let Some(fields) = json.as_object_mut() {
-            fields.insert("architectures".into(), serde_json::json!(["Qwen3ForCausalLM"]));
-            fields.insert("model_type".into(), "qwen3".into());
-            fields.insert("hidden_act".into(), "silu".into());
-            fields.insert("attention_bias".into(), false.into());
-            fields.insert("torch_dtype".into(), "float32".into());
+        self.to_json_over(&OtherFields::new(), "float32")
+    }
+
+    /// The same for weights stored as `dtype` (`float32`, `float16`, `bfloat16`), in place of what `other` says of the shape; the rest of
+    /// `other` is kept.
+    pub(super) fn to_json_over(&self, other: &OtherFields, dtype: &str) -> Result<String, ConfigError> {
+        let mut fields = other.clone();
+        // The rotary embedding is described where all versions of transformers look for it, and only there.
+        fields.retain(|field, _| !["rope_parameters", "original_max_position_embeddings"].contains(&field.as_str()));
+        if let serde_json::Value::Object(own) = serde_json::to_value(self)? {
+            fields.extend(own);
         }
-        Ok(serde_json::to_string_pretty(&json)?)
+        for (field, value) in [
+            ("architectures", serde_json::json!(["Qwen3ForCausalLM"])),
+            ("model_type", "qwen3".into()),
+            ("hidden_act", "silu".into()),
+            ("attention_bias", false.into()),
+            // The older name and the newer one.
+            ("torch_dtype", dtype.into()),
+            ("dtype", dtype.into()),
+        ] {
+            fields.insert(field.to_owned(), value);
+        }
+        Ok(serde_json::to_string_pretty(&fields)?)
     }
 
     /// Checks what the fields must satisfy together.
@@ -195,6 +235,9 @@ impl ModelConfig {
             if !(value.is_finite() && value > 0.0) {
                 return Err(ConfigError::Range { field, value });
             }
+        }
+        if let Some(scaling) = &self.rope_scaling {
+            scaling.validate()?;
         }
         Ok(())
     }
@@ -260,10 +303,10 @@ impl ModelConfig {
 }
 
 /// Refuses what transformers would compute differently from this code.
-fn refuse_unsupported(json: &serde_json::Value) -> Result<(), ConfigError> {
-    let refuse = |field, value: &serde_json::Value| {
+fn refuse_unsupported(fields: &OtherFields) -> Result<(), ConfigError> {
+    let refuse = |field: &str, value: &serde_json::Value| {
         Err(ConfigError::Unsupported {
-            field,
+            field: field.to_owned(),
             value: value.to_string(),
         })
     };
@@ -272,94 +315,17 @@ fn refuse_unsupported(json: &serde_json::Value) -> Result<(), ConfigError> {
         ("hidden_act", serde_json::json!("silu")),
         ("attention_bias", serde_json::json!(false)),
         ("use_sliding_window", serde_json::json!(false)),
-        ("rope_scaling", serde_json::Value::Null),
+        ("partial_rotary_factor", serde_json::json!(1.0)),
+        ("quantization_config", serde_json::Value::Null),
     ] {
-        match json.get(field) {
+        match fields.get(field) {
             Some(value) if *value != supported => return refuse(field, value),
             _ => {}
         }
     }
-    match json.get("rope_parameters").and_then(|rope| rope.get("rope_type")) {
-        Some(value) if value != "default" => refuse("rope_parameters.rope_type", value),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tiny_is_about_a_hundred_thousand_parameters() {
-        let config = ModelConfig::tiny(113);
-        config.validate().unwrap();
-        assert_eq!(config.parameters(), 96_768);
-    }
-
-    #[test]
-    fn json_round_trips_and_names_the_architecture() {
-        let config = ModelConfig::tiny(113);
-        let text = config.to_json().unwrap();
-        assert!(text.contains("Qwen3ForCausalLM") && text.contains("\"model_type\": \"qwen3\""));
-        assert_eq!(ModelConfig::from_json(&text).unwrap(), config);
-    }
-
-    #[test]
-    fn transformers_five_keeps_theta_in_rope_parameters() {
-        let mut json: serde_json::Value = serde_json::from_str(&ModelConfig::tiny(9).to_json().unwrap()).unwrap();
-        let fields = json.as_object_mut().unwrap();
-        fields.remove("rope_theta");
-        fields.insert(
-            "rope_parameters".into(),
-            serde_json::json!({"rope_theta": 5e5, "rope_type": "default"}),
-        );
-        assert_eq!(ModelConfig::from_json(&json.to_string()).unwrap().rope_theta, 5e5);
-    }
-
-    #[test]
-    fn what_cannot_be_computed_is_refused_by_name() {
-        let tiny = ModelConfig::tiny(9);
-        let check = |config: ModelConfig, part: &str| {
-            let message = config.validate().unwrap_err().to_string();
-            assert!(message.contains(part), "{message}");
-        };
-        check(
-            ModelConfig {
-                vocab_size: 0,
-                ..tiny.clone()
-            },
-            "vocab_size",
-        );
-        check(
-            ModelConfig {
-                head_dim: 15,
-                ..tiny.clone()
-            },
-            "head_dim",
-        );
-        check(
-            ModelConfig {
-                num_key_value_heads: 3,
-                ..tiny.clone()
-            },
-            "no multiple",
-        );
-        check(
-            ModelConfig {
-                rope_theta: f64::NAN,
-                ..tiny.clone()
-            },
-            "rope_theta",
-        );
-        for (field, value) in [
-            ("model_type", serde_json::json!("llama")),
-            ("attention_bias", serde_json::json!(true)),
-            ("rope_scaling", serde_json::json!({"rope_type": "yarn", "factor": 4.0})),
-        ] {
-            let mut json: serde_json::Value = serde_json::from_str(&tiny.to_json().unwrap()).unwrap();
-            json[field] = value;
-            let message = ModelConfig::from_json(&json.to_string()).unwrap_err().to_string();
-            assert!(message.contains(field), "{message}");
-        }
+    let layers = fields.get("layer_types").and_then(serde_json::Value::as_array);
+    match layers.into_iter().flatten().find(|kind| *kind != "full_attention") {
+        Some(kind) => refuse("layer_types", kind),
+        None => Ok(()),
     }
 }
