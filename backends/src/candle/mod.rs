@@ -11,7 +11,6 @@
 mod batch;
 mod composite;
 mod config;
-mod file;
 mod fused;
 pub mod gguf;
 mod learner;
@@ -27,6 +26,9 @@ mod weights;
 mod correction_tests;
 #[cfg(test)]
 mod tests;
+
+// The files of this module name it as one of theirs.
+use crate::file;
 
 pub use batch::{Action, BatchError, PackedBatch};
 pub use candle_core::Device;
