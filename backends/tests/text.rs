@@ -91,7 +91,7 @@ fn qwen3_renders_as_transformers_renders_it() {
 
 #[test]
 fn plainer_templates_render_as_transformers_renders_them() {
-    assert_eq!(compare("llama"), (8, 1));
+    assert_eq!(compare("plain"), (8, 1));
 }
 
 #[test]
@@ -170,6 +170,16 @@ fn text_is_neither_cut_nor_padded() {
     let ids = Tokenizer::load(directory.path()).unwrap().encode(text).unwrap();
     assert_eq!(ids, qwen().encode(text).unwrap());
     assert!(ids.len() > 3);
+}
+
+#[test]
+fn more_white_space_than_the_pattern_can_take_is_refused() {
+    let tokenizer = qwen();
+    let blank = " ".repeat(499_999);
+    let ids = tokenizer.encode(&format!("{blank}a")).unwrap();
+    assert_eq!(tokenizer.token(ids[ids.len() - 1]).as_deref(), Some("Ġa"));
+    let error = tokenizer.encode(&format!("a{blank}\n")).unwrap_err();
+    assert!(matches!(error, TextError::WhiteSpace { max: 499_999, .. }), "{error}");
 }
 
 #[test]

@@ -89,7 +89,7 @@ def render(tokenizer: PreTrainedTokenizerFast, case: dict) -> str | None:
 
 
 def renders() -> dict:
-    cases = {"qwen": conversations.QWEN, "llama": conversations.PLAIN, "constructs": conversations.CONSTRUCTS}
+    cases = {"qwen": conversations.QWEN, "plain": conversations.PLAIN, "constructs": conversations.CONSTRUCTS}
     return {name: [{**case, "expected": render(load(name), case)} for case in cases[name]] for name in cases}
 
 
@@ -121,17 +121,17 @@ def main() -> int:
     write = parser.parse_args().write
     chat_template_utils.datetime = FrozenTime
     print(f"transformers {transformers.__version__}, tokenizers {tokenizers.__version__}")
-    qwen, llama, constructs = (DATA / name for name in ("qwen", "llama", "constructs"))
+    qwen, plain, constructs = (DATA / name for name in ("qwen", "plain", "constructs"))
     same = [
         dump(qwen / "tokenizer.json", json.loads(train().to_str()), write),
         dump(qwen / "tokenizer_config.json", config("<|im_end|>", None), write),
         dump(qwen / "generation_config.json", {"bos_token_id": VOCAB_SIZE, "eos_token_id": [VOCAB_SIZE + 2, VOCAB_SIZE],
                                                "pad_token_id": VOCAB_SIZE}, write),
-        dump(llama / "tokenizer_config.json",
+        dump(plain / "tokenizer_config.json",
              config("<|im_end|>", {"__type": "AddedToken", "content": "<|im_start|>", "lstrip": False,
                                    "normalized": False, "rstrip": False, "single_word": False, "special": True},
-                    chat_template=[{"name": "default", "template": conversations.LLAMA},
-                                   {"name": "tool_use", "template": conversations.LLAMA_TOOLS}]), write),
+                    chat_template=[{"name": "default", "template": conversations.PLAIN_TEMPLATE},
+                                   {"name": "tool_use", "template": conversations.PLAIN_TOOL_TEMPLATE}]), write),
         dump(constructs / "tokenizer_config.json", config("<|im_end|>", "<|im_start|>"), write),
         dump(DATA / "renders.json", renders(), write),
         dump(DATA / "tokens.json", tokens(), write, flat=True),

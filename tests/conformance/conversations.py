@@ -116,12 +116,15 @@ QWEN = [
     {"name": "role and no role", "messages": [user("A"), {"content": "B"}, assistant("C")]},
 ]
 
-# Llama 3's layout, with a name for the beginning and the index of the loop.
-LLAMA = ("{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
-         "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
-         "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}"
-         "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}\n")
-LLAMA_TOOLS = """{{- bos_token }}
+# Without blocks that trim: every newline of the template is one of the text. The special token comes from the tokenizer's settings.
+PLAIN_TEMPLATE = """{% for message in messages %}{% set head = '<|role|>' + message['role'] + '<|text|>' %}{% if loop.index0 == 0 %}
+{% set head = bos_token + head %}{% endif %}
+{{ head }}
+
+{{ message['content'] | trim + eos_token }}{% endfor %}{% if add_generation_prompt %}{{ '<|role|>assistant<|text|>\n\n' }}{% endif %}
+
+"""
+PLAIN_TOOL_TEMPLATE = """{{- bos_token }}
 {%- for tool in tools %}
     {{- tool | tojson(indent=4) }}
     {{- "\\n\\n" }}

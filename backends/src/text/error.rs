@@ -39,6 +39,12 @@ pub enum TextError {
         /// What crate `tokenizers` said.
         source: tokenizers::Error,
     },
+    /// Crate `tokenizers` would split the text wrongly from there on, without a word.
+    #[error("more than {max} characters of white space in a row: no tokenizer is sure to take that, shorten them")]
+    WhiteSpace {
+        /// Characters in a row that are allowed.
+        max: usize,
+    },
     /// A special token that the tokenizer does not have.
     #[error("{path}: {role} is {token}, which is no token of tokenizer.json: the two files are of different models")]
     Special {

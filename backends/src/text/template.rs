@@ -37,11 +37,11 @@ const NOW: &str = "strftime_now()";
 pub struct Conversation<'a> {
     /// One at least.
     pub messages: &'a [Json],
-    /// JSON schemas of the tools. None is what transformers calls `tools=None`.
+    /// JSON schemas of the tools. Empty is what transformers calls `tools=None`.
     pub tools: &'a [Json],
     /// Whether the text ends where the assistant is to begin.
     pub add_generation_prompt: bool,
-    /// More variables, such as `enable_thinking`. They win over special tokens of the same name.
+    /// More variables, such as `enable_thinking` or `documents`. They win over special tokens of the same name.
     pub options: Option<&'a Map<String, Json>>,
     /// What `strftime_now` says. A template that calls it without is an error: a text must not depend on when it was made.
     pub now: Option<CivilTime>,
@@ -139,6 +139,7 @@ impl ChatTemplate {
         let tools = (!conversation.tools.is_empty()).then_some(conversation.tools);
 
         let mut variables: BTreeMap<&str, Value> = BTreeMap::new();
+        variables.insert("documents", Value::from(()));
         variables.extend(
             self.special
                 .iter()
@@ -151,7 +152,6 @@ impl ChatTemplate {
             "tools",
             tools.map_or(Value::from(()), |tools| tools.iter().map(from_json).collect()),
         );
-        variables.insert("documents", Value::from(()));
         variables.insert("add_generation_prompt", conversation.add_generation_prompt.into());
         if let Some(now) = conversation.now {
             variables.insert(NOW, Value::from_object(Now(now)));

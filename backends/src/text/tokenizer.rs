@@ -22,6 +22,10 @@ const FILES: [&str; 5] = [
     CHAT_TEMPLATE,
 ];
 
+/// White space in a row. Patterns such as Qwen's try to end at every character of it, `fancy-regex` gives up after a million tries, and crate
+/// `tokenizers` takes that for the end of the text.
+const WHITE_SPACE_MAX: usize = 499_999;
+
 /// The tokenizer of a Hugging Face model directory.
 ///
 /// Encodes what it is given and nothing more: no token is added, text is neither cut nor padded, whatever the files say about that. Texts of
@@ -128,7 +132,11 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`TextError::Conversion`]: a vocabulary without a token for some byte, and without one for what is unknown.
+    /// [`TextError::WhiteSpace`]: half a million characters of it in a row.
     pub fn encode(&self, text: &str) -> Result<Vec<Token>, TextError> {
+        if text.len() > WHITE_SPACE_MAX && longest_space(text) > WHITE_SPACE_MAX {
+            return Err(TextError::WhiteSpace { max: WHITE_SPACE_MAX });
+        }
         let encoding = self
             .inner
             .encode_fast(text, false)
@@ -253,6 +261,16 @@ impl fmt::Debug for Tokenizer {
             .field("special", special)
             .finish_non_exhaustive()
     }
+}
+
+/// Characters of the longest stretch of white space.
+fn longest_space(text: &str) -> usize {
+    let (mut longest, mut current) = (0, 0);
+    for letter in text.chars() {
+        current = if letter.is_whitespace() { current + 1 } else { 0 };
+        longest = longest.max(current);
+    }
+    longest
 }
 
 impl Entry {
