@@ -2,11 +2,12 @@
 //!
 //! [`scripted`] holds policies without a model: a plan written by a function, and uniform choice. With feature `candle`, the module of
 //! that name holds a Qwen3 decoder twice: a learner (imitation, REINFORCE, CISPO; AdamW) and a sampler that draws for many nodes at
-//! once and gives each the same bits whatever is sampled beside it. What was trained can be written as GGUF, for llama.cpp.
+//! once and gives each the same bits whatever is sampled beside it. What was trained can be written as GGUF, for llama.cpp. Feature
+//! `text` reads the tokenizer and the chat template of a Hugging Face model.
 //!
 //! # What it is not
-//! - An inference server: no text, no tokenizer, no network. Tokens go in and come out.
-//! - A zoo of models: one architecture; training is in f32, without adapters.
+//! - An inference server: no network. Tokens go into a policy and come out; `text` turns a conversation into tokens and tokens into text.
+//! - A zoo of models: one architecture; moments and what learns are in f32; low-rank adapters learn on a base in half precision.
 //! - A trainer: rollouts, advantages and schedules are the caller's. A learner takes a batch and makes one step.
 //! - A Candle sampler for accelerators: there, `cuda` and `metal` serve the learner alone.
 //!
@@ -16,6 +17,7 @@
 //! | (always) | [`scripted`] | nothing |
 //! | `candle` (default) | learner and sampler on the CPU, GGUF files | nothing more; AVX2 or AVX-512 are used where the machine has them |
 //! | `llama-cpp` | `llama_cpp`: GGUF files, quantised or not | cmake, a C++ compiler and libclang to build |
+//! | `text` | `text`: `tokenizer.json` and chat templates | nothing more |
 //! | `cuda` | the learner, and all layers of llama.cpp, on NVIDIA cards | `candle` or `llama-cpp`; CUDA's toolkit to build, a card and its driver to run |
 //! | `metal` | the same on Apple's GPUs | `candle` or `llama-cpp`; macOS |
 //!
@@ -45,6 +47,8 @@
 
 #[cfg(feature = "candle")]
 pub mod candle;
+#[cfg(any(feature = "candle", feature = "text"))]
+mod file;
 mod fingerprint;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
@@ -52,6 +56,8 @@ mod random;
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod sampling;
 pub mod scripted;
+#[cfg(feature = "text")]
+pub mod text;
 
 pub use fingerprint::fingerprint;
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]

@@ -10,6 +10,8 @@
 //! Candle has a GGUF writer of its own, but it wants a converted copy of every tensor before the first byte. This one goes from tensor
 //! to tensor, and `f32` without a copy, so it can hand weights to a sampler after every update.
 
+#[cfg(feature = "text")]
+mod from_tokenizer;
 mod metadata;
 mod quant;
 mod rope;
@@ -28,6 +30,8 @@ use super::parts::Parts;
 use super::weights::Weights;
 use metadata::Metadata;
 
+#[cfg(feature = "text")]
+pub use from_tokenizer::TokenizerVocabularyError;
 pub use quant::{Quant, UnknownQuant};
 pub use vocabulary::{SpecialTokens, TokenKind, Vocabulary, VocabularyError};
 

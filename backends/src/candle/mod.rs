@@ -12,7 +12,6 @@ mod adapter;
 mod batch;
 mod composite;
 mod config;
-mod file;
 mod frequencies;
 mod fused;
 pub mod gguf;
@@ -31,6 +30,9 @@ mod correction_tests;
 mod lora_tests;
 #[cfg(test)]
 mod tests;
+
+// The files of this module name it as one of theirs.
+use crate::file;
 
 pub use adapter::{Adapter, AdapterError, LoraConfig, Target};
 pub use batch::{Action, BatchError, PackedBatch};

@@ -47,6 +47,7 @@ pub struct Vocabulary {
     merges: Vec<String>,
     pre_tokenizer: String,
     special: SpecialTokens,
+    chat_template: Option<String>,
     fingerprint: String,
 }
 
@@ -125,6 +126,7 @@ impl Vocabulary {
             merges: vec![NO_MERGES.to_owned()],
             pre_tokenizer: PRE_TOKENIZER.to_owned(),
             special,
+            chat_template: None,
             fingerprint,
         })
     }
@@ -145,6 +147,13 @@ impl Vocabulary {
         }
         self.pre_tokenizer = pre_tokenizer.to_owned();
         Ok(self)
+    }
+
+    /// The same with the Jinja template that makes a conversation a prompt, for tools that chat.
+    #[must_use]
+    pub fn with_chat_template(self, source: &str) -> Self {
+        let chat_template = Some(source.to_owned());
+        Self { chat_template, ..self }
     }
 
     /// Tokens there are.
@@ -184,6 +193,9 @@ impl Vocabulary {
         }
         metadata.bool("tokenizer.ggml.add_bos_token", false);
         metadata.bool("tokenizer.ggml.add_eos_token", false);
+        if let Some(source) = &self.chat_template {
+            metadata.string("tokenizer.chat_template", source);
+        }
     }
 }
 
