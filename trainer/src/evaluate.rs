@@ -3,7 +3,6 @@
 use crate::config::{Config, Eval};
 use crate::display::Phase;
 use crate::environments::textcraft::agent::{Agent, AgentOptions};
-use crate::environments::textcraft::vocabulary::VOCAB;
 use crate::environments::textcraft::{Benchmark, Difficulty, Task};
 use crate::rollout::{Job, Progress, Rollout, RolloutEngine, RolloutError, Settings};
 use rao_tree::Limits;
@@ -83,6 +82,8 @@ pub struct Arm {
     pub depth: u8,
     /// Seed of the evaluation.
     pub seed: u64,
+    /// Tokens of the policy's vocabulary.
+    pub vocab: usize,
 }
 
 /// The tasks of one difficulty that an evaluation takes: all of them, or the first `limit`.
@@ -129,7 +130,7 @@ pub async fn evaluate(
         };
         for (mode, temperature) in [(0_u64, 0.0), (1, 1.0)] {
             let started = Instant::now();
-            let settings = settings(temperature, progress);
+            let settings = settings(temperature, arm.vocab, progress);
             let jobs = jobs(benchmark, &tasks, eval, slots, arm, mode);
             let rollouts = engine.rollout(jobs, &settings).await?;
             score.unjudged += rollouts.iter().filter(|rollout| !rollout.is_judged()).count();
@@ -171,12 +172,12 @@ pub fn limits(eval: &Eval, difficulty: Difficulty, depth: u8) -> Limits {
     }
 }
 
-/// How evaluation rolls out.
+/// How evaluation rolls out a policy of so many tokens.
 #[must_use]
-pub fn settings(temperature: f32, progress: &Arc<Progress>) -> Settings {
+pub fn settings(temperature: f32, vocab: usize, progress: &Arc<Progress>) -> Settings {
     Settings {
         temperature,
-        vocab: VOCAB,
+        vocab,
         keep_transcripts: false,
         keep_log: false,
         trees_in_flight: 32,
@@ -220,7 +221,7 @@ fn mean(rollouts: &[Rollout], of: impl Fn(&Rollout) -> f64) -> f64 {
     }
 }
 
-/// Evaluates one policy, with a bar that counts trees.
+/// Evaluates one policy of `vocab` tokens, with a bar that counts trees.
 ///
 /// # Errors
 /// [`RolloutError`].
@@ -228,13 +229,14 @@ pub async fn judge(
     engine: &mut impl RolloutEngine<Agent>,
     benchmark: &Benchmark,
     config: &Config,
-    depth: u8,
+    (depth, vocab): (u8, usize),
     name: &'static str,
     progress: &Arc<Progress>,
 ) -> Result<Scores, RolloutError> {
     let phase = Phase::begin(name, trees(benchmark, &config.eval) as u64);
     let arm = Arm {
         depth,
+        vocab,
         seed: crate::seed::derive(config.seed, &[3]),
     };
     let before = (progress.trees(), progress.nodes());

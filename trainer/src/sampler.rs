@@ -90,10 +90,30 @@ pub(crate) fn threads(wanted: usize) -> usize {
     }
 }
 
-/// What tells the tokens of this crate's environments from others; exported files hold it.
+/// What tells the tokens of this crate's environments from others, in a model of `vocab` tokens; exported files hold it.
 #[must_use]
-pub fn fingerprint() -> String {
-    rao_backends::fingerprint(vocabulary::names())
+pub fn fingerprint(vocab: usize) -> String {
+    rao_backends::fingerprint(vocabulary::names_of(vocab))
+}
+
+impl Sampler {
+    /// Tokens of its vocabulary.
+    #[must_use]
+    pub fn vocab(&self) -> usize {
+        match self {
+            #[cfg(feature = "candle")]
+            Self::Candle(sampler) => sampler.vocab(),
+            #[cfg(feature = "llama-cpp")]
+            Self::LlamaCpp(sampler) => sampler.info().vocab,
+        }
+    }
+}
+
+impl InProcess<Sampler> {
+    /// Tokens of the policy's vocabulary, which every sampler shares.
+    pub fn vocab(&mut self) -> usize {
+        self.policies_mut().map(|sampler| sampler.vocab()).next().unwrap_or(0)
+    }
 }
 
 /// An engine that samples a GGUF file: one worker, on whose behalf `threads` threads decode (0: every core but one). `context` is its longest context, in tokens.
@@ -102,12 +122,14 @@ pub fn fingerprint() -> String {
 /// [`OpenError`]: this binary was built without llama.cpp, or the file is refused.
 #[cfg(feature = "llama-cpp")]
 pub fn open(path: &Path, rollout: &Rollout, threads: usize, context: u32) -> Result<InProcess<Sampler>, OpenError> {
-    let version = rao_backends::llama_cpp::inspect(path)?.weights_version;
+    let info = rao_backends::llama_cpp::inspect(path)?;
     let file = ModelFile::new(path.to_owned());
-    open_file(file, WeightsVersion(version.unwrap_or(0)), rollout, threads, context)
+    let version = WeightsVersion(info.weights_version.unwrap_or(0));
+    let vocab = info.vocab.max(vocabulary::VOCAB);
+    open_file(file, version, rollout, threads, context, (vocab, fingerprint(vocab)))
 }
 
-/// The same for a file that is removed when it is no longer needed.
+/// The same for a file that is removed when it is no longer needed, of so many tokens with such a fingerprint.
 #[cfg(feature = "llama-cpp")]
 pub(crate) fn open_file(
     file: ModelFile,
@@ -115,6 +137,7 @@ pub(crate) fn open_file(
     rollout: &Rollout,
     threads: usize,
     context: u32,
+    (vocab, fingerprint): (usize, String),
 ) -> Result<InProcess<Sampler>, OpenError> {
     let defaults = LlamaCppOptions::default();
     let options = LlamaCppOptions {
@@ -125,8 +148,8 @@ pub(crate) fn open_file(
             threads => u32::try_from(threads).unwrap_or(u32::MAX),
         },
         kv: KvPrecision::F32,
-        vocab: Some(vocabulary::VOCAB),
-        fingerprint: Some(fingerprint()),
+        vocab: Some(vocab),
+        fingerprint: Some(fingerprint),
         ..defaults
     };
     let sampler = LlamaCpp::load(file, version, options)?;
@@ -149,6 +172,6 @@ mod tests {
     #[test]
     fn the_token_language_is_the_one_that_exported_files_were_written_in() {
         // A change here makes them useless to those who read them.
-        assert_eq!(fingerprint(), "1a2df053abe9e010");
+        assert_eq!(fingerprint(vocabulary::VOCAB), "1a2df053abe9e010");
     }
 }

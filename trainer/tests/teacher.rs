@@ -42,7 +42,7 @@ fn roll(benchmark: &Benchmark, difficulty: Difficulty, depth_max: u8) -> Vec<Rol
             },
         )
     });
-    Worker::new(teacher(config.warmstart.teacher))
+    Worker::new(teacher(config.warmstart.teacher, VOCAB))
         .rollout(|| jobs.next(), &settings())
         .unwrap()
 }

@@ -331,12 +331,22 @@ impl Adapter {
     pub fn merge(&self, weights: &Weights) -> Result<Weights, AdapterError> {
         Ok(weights.map(|place, base| {
             let base = base.as_detached_tensor().to_dtype(DType::F32)?;
-            let merged = match self.factors(place) {
-                Some([a, b]) => merged(&base, a, b, self.config.scale())?,
-                None => base.copy()?,
-            };
-            Ok(Var::from_tensor(&merged)?)
+            Ok(Var::from_tensor(&self.applied(place, &base)?)?)
         })?)
+    }
+
+    /// A tensor of the model with what is added to it, by its place in [`ModelConfig::tensors`].
+    pub(crate) fn applied(&self, place: usize, base: &Tensor) -> candle_core::Result<Tensor> {
+        match self.factors(place) {
+            Some([a, b]) => base + (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * self.config.scale())?,
+            None => Ok(base.clone()),
+        }
+    }
+
+    /// Whether there is an adapter in a directory.
+    #[must_use]
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(peft::CONFIG_FILE).is_file()
     }
 }
 
@@ -345,8 +355,4 @@ impl Adapter {
 enum Factor {
     A,
     B,
-}
-
-fn merged(base: &Tensor, a: &Var, b: &Var, scale: f64) -> candle_core::Result<Tensor> {
-    base + (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * scale)?
 }

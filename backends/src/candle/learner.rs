@@ -24,6 +24,16 @@ impl Learner {
         Ok(Self { model, optim })
     }
 
+    /// Gives back what only updates need: moments and intermediates. The optimiser begins anew if there is another update.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn retire(&mut self) -> Result<(), TrainError> {
+        self.model.release();
+        self.optim = AdamW::new(self.model.trained(), self.optim.config())?;
+        Ok(())
+    }
+
     /// One step of the objective on the whole batch: gradients of its parts are summed in the order of the batch, whatever thread
     /// finishes first, and divided by the number of all its actions.
     ///

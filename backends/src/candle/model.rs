@@ -145,7 +145,7 @@ impl Qwen3 {
         } else {
             Kernels::Composite
         };
-        let micro_tokens = part_tokens(weights.config());
+        let micro_tokens = micro_tokens(weights.config());
         Self {
             weights,
             adapter: None,
@@ -210,6 +210,22 @@ impl Qwen3 {
     /// Whether blocks are computed again on the way back.
     pub(crate) fn checkpoints(&self) -> bool {
         self.checkpoint
+    }
+
+    /// What a tensor of the model amounts to by its Hugging Face name, with what the adapter adds: f32, without a graph. `None` where the
+    /// model has no such tensor.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn effective(&self, name: &str) -> candle_core::Result<Option<Tensor>> {
+        let Some(place) = self.weights.names().iter().position(|other| other == name) else {
+            return Ok(None);
+        };
+        let base = self.weights.vars()[place].as_detached_tensor().to_dtype(DType::F32)?;
+        match &self.adapter {
+            Some(adapter) => adapter.applied(place, &base).map(Some),
+            None => Ok(Some(base)),
+        }
     }
 
     /// Names and tensors of what learns.
@@ -305,6 +321,12 @@ impl Qwen3 {
         }
     }
 
+    /// Gives back the memory that is kept between updates.
+    pub(crate) fn release(&self) {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.spaces.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Takes a gradient buffer back.
     pub(crate) fn recycle(&self, gradients: Gradients) {
         if let Gradients::Flat(buffer) = gradients {
@@ -341,7 +363,7 @@ impl Qwen3 {
         let config = self.config();
         let normaliser = batch.actions.len() as f64;
         let parameters = self.trained_parameters();
-        let shards = SHARDS_MAX.min(SHARD_NUMBERS_MAX / parameters).min(parts.len()).max(1);
+        let shards = shards(parameters, parts.len());
         let bound = |shard: usize| shard * parts.len() / shards;
         let shards: Vec<&[Micro]> = (0..shards)
             .map(|shard| &parts[bound(shard)..bound(shard + 1)])
@@ -463,8 +485,13 @@ fn sequence_ratios(ratio: SequenceRatio, batch: &PackedBatch, micro: &Micro, log
     ratios
 }
 
+/// Partial sums of the gradient of so many numbers, for so many parts.
+pub(crate) fn shards(parameters: usize, parts: usize) -> usize {
+    SHARDS_MAX.min(SHARD_NUMBERS_MAX / parameters.max(1)).min(parts).max(1)
+}
+
 /// How many tokens keep the intermediates of a part near [`PART_BYTES`].
-fn part_tokens(config: &ModelConfig) -> usize {
+pub(crate) fn micro_tokens(config: &ModelConfig) -> usize {
     let (h, q, k, f) = (
         config.hidden_size,
         config.query_width(),

@@ -111,6 +111,12 @@ impl AdamW {
         })
     }
 
+    /// Its constants.
+    #[must_use]
+    pub fn config(&self) -> AdamWConfig {
+        self.config
+    }
+
     /// Steps done.
     #[must_use]
     pub fn steps(&self) -> u64 {

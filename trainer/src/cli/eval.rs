@@ -39,8 +39,8 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         (eval.easy, eval.medium, eval.hard, eval.extreme) = (limit, limit, limit, limit);
     }
     let benchmark = environments::benchmark(&config.world)?;
-    let depth = args.policy.arm.depth(&config);
-    let scores = judge(&mut engine, &benchmark, &config, depth, "evaluation", progress).await?;
+    let (depth, vocab) = (args.policy.arm.depth(&config), engine.vocab());
+    let scores = judge(&mut engine, &benchmark, &config, (depth, vocab), "evaluation", progress).await?;
     if progress.is_stopped() {
         return Ok(ExitCode::from(130));
     }

@@ -63,7 +63,7 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
     };
     let settings = Settings {
         keep_log: true,
-        ..evaluate::settings(args.temperature, progress)
+        ..evaluate::settings(args.temperature, engine.vocab(), progress)
     };
     let rollouts = engine.rollout(vec![job], &settings).await?;
     let Some(rollout) = rollouts.first() else {

@@ -1,11 +1,23 @@
 //! Every default, in one place: the quickstart.
 
 use super::{
-    Agent, Backend, Config, Correction, Eval, Flat, Model, NodeCaps, Rao, Rollout, TreeLimits, WarmStart, World,
+    Agent, Backend, Config, Correction, Dtype, Eval, Flat, Learner, Lora, Model, NodeCaps, Rao, Rollout, TreeLimits,
+    WarmStart, World,
 };
 use crate::environments::textcraft::Difficulty;
 use crate::environments::textcraft::teacher::Flaws;
 use rao_tree::credit::Estimator;
+
+/// The projections of a block.
+const PROJECTIONS: [&str; 7] = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+];
 
 impl Default for Config {
     fn default() -> Self {
@@ -23,11 +35,13 @@ impl Default for Config {
             seed: 0,
             threads: 0,
             device: "cpu".into(),
+            dtype: Dtype::F32,
             world: World {
                 source: "official".into(),
                 seed: 42,
             },
             model: Model {
+                path: String::new(),
                 hidden: 64,
                 layers: 2,
                 heads: 4,
@@ -35,6 +49,16 @@ impl Default for Config {
                 head_dim: 16,
                 ff: 128,
                 rope_theta: 1000.0,
+            },
+            lora: Lora {
+                rank: 0,
+                alpha: 0.0,
+                targets: PROJECTIONS.map(str::to_owned).to_vec(),
+            },
+            learner: Learner {
+                tokens: 0,
+                checkpointing: false,
+                memory: 0.0,
             },
             agent: Agent { slots: 24 },
             limits,

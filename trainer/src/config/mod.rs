@@ -5,11 +5,13 @@
 
 mod defaults;
 mod error;
+mod learner;
 mod merge;
 
 use crate::environments::textcraft::Difficulty;
 use crate::environments::textcraft::teacher::Flaws;
 pub use error::ConfigError;
+pub use learner::{Dtype, Learner, Lora, Model};
 use merge::{merge, parse_setting};
 use rao_tree::Limits;
 use rao_tree::credit::Estimator;
@@ -36,10 +38,16 @@ pub struct Config {
     pub threads: usize,
     /// Where the learner computes: `cpu`, or `cuda` or `metal` if built with the feature of that name. The Candle sampler is on the CPU.
     pub device: String,
+    /// How the matrices of a frozen base are kept, with `lora.rank` above 0: `f32`, `bf16` or `f16`. What learns is always f32.
+    pub dtype: Dtype,
     /// Where recipes and tasks come from.
     pub world: World,
-    /// Shape of the policy.
+    /// Shape of the policy, or the checkpoint that it starts from.
     pub model: Model,
+    /// Low-rank adaptation: what learns if not all weights.
+    pub lora: Lora,
+    /// How an update is computed.
+    pub learner: Learner,
     /// The token interface of the agents.
     pub agent: Agent,
     /// Caps of a tree while training.
@@ -64,26 +72,6 @@ pub struct World {
     pub source: String,
     /// Seed of a generated world.
     pub seed: u64,
-}
-
-/// Shape of the policy: a Qwen3 decoder trained from scratch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    /// Width of the residual stream.
-    pub hidden: usize,
-    /// Decoder layers.
-    pub layers: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Key and value heads; divides `heads`.
-    pub kv_heads: usize,
-    /// Width of one head.
-    pub head_dim: usize,
-    /// Width of the feed-forward layer.
-    pub ff: usize,
-    /// Base of the rotary embedding.
-    pub rope_theta: f64,
 }
 
 /// The token interface of the agents.
@@ -392,6 +380,28 @@ impl Config {
         if rao.grad_clip.is_nan() || rao.grad_clip <= 0.0 {
             return fail("rao.grad_clip", "takes a number above 0; inf switches clipping off");
         }
+        if !(self.lora.alpha.is_finite() && self.lora.alpha >= 0.0) {
+            return fail(
+                "lora.alpha",
+                "takes a finite number of at least 0; 0 takes twice the rank",
+            );
+        }
+        if self.lora.rank > 0 && self.lora.targets.is_empty() {
+            return fail(
+                "lora.targets",
+                "names at least one projection, such as [\"q_proj\", \"v_proj\"]",
+            );
+        }
+        if self.dtype != Dtype::F32 && self.lora.rank == 0 {
+            let message = "f32 is what all weights learn in: steps are too small for fewer bits. Add lora.rank=16 to train an adapter on a frozen base";
+            return fail("dtype", message);
+        }
+        if !(self.learner.memory.is_finite() && self.learner.memory >= 0.0) {
+            return fail(
+                "learner.memory",
+                "takes a finite number of GiB; 0 takes what the machine has to spare",
+            );
+        }
         if !(rao.ratio_clip.is_finite() && rao.ratio_clip > 0.0) {
             return fail("rao.ratio_clip", "takes a finite number above 0; the paper's is 5");
         }
@@ -529,6 +539,10 @@ mod tests {
                 refused("rao.mismatch_warn=nan"),
                 refused("rao.staleness_max=-1"),
                 refused("threads=100000"),
+                refused("lora.rank=16.5"),
+                refused("lora.alpha=-1"),
+                refused("dtype=bf16"),
+                refused("learner.memory=-1"),
                 refused("qwertz=1"),
             ]
             .join("\n")

@@ -9,7 +9,6 @@ use crate::backend::{Objective, Sequence, SequenceRatio, Trainee};
 use crate::config::{Config, Correction, Rao};
 use crate::display::Phase;
 use crate::environments::textcraft::agent::{Agent, AgentOptions};
-use crate::environments::textcraft::vocabulary::VOCAB;
 use crate::environments::textcraft::{Benchmark, Task};
 use crate::rollout::{Job, Progress, Rollout, RolloutEngine, Settings};
 use rand::seq::SliceRandom;
@@ -76,7 +75,7 @@ pub async fn optimize(
     let limits = config.limits.at_depth(arm.depth);
     let settings = Settings {
         temperature: rao.temperature,
-        vocab: VOCAB,
+        vocab: trainee.vocab(),
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: rao.tasks * rao.trees,

@@ -115,11 +115,12 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
         return Ok(Outcome::Interrupted);
     }
 
+    let vocab = recursive.vocab();
     let recursive = judge(
         &mut recursive.exact_engine(config.threads)?,
         benchmark,
         config,
-        config.eval.limits.depth,
+        (config.eval.limits.depth, vocab),
         "eval: RAO",
         progress,
     )
@@ -130,7 +131,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
                 &mut twin.exact_engine(config.threads)?,
                 benchmark,
                 config,
-                0,
+                (0, vocab),
                 "eval: flat",
                 progress,
             )

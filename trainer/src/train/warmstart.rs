@@ -9,7 +9,6 @@ use crate::config::Config;
 use crate::display::Phase;
 use crate::environments::textcraft::agent::{Agent, AgentOptions};
 use crate::environments::textcraft::teacher::teacher;
-use crate::environments::textcraft::vocabulary::VOCAB;
 use crate::environments::textcraft::{Benchmark, Difficulty, Task};
 use crate::rollout::{Job, Progress, Settings, Transcript, Worker};
 use rand::{RngExt, seq::IndexedRandom};
@@ -37,7 +36,7 @@ pub fn warm_start(
     if warm.steps == 0 {
         return Ok(());
     }
-    let lessons = lessons(benchmark, config, seed, progress)?;
+    let lessons = lessons(benchmark, config, trainee.vocab(), seed, progress)?;
     let mut random = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(seed, &[1]));
     for step in 0..warm.steps {
         if progress.is_stopped() {
@@ -66,6 +65,7 @@ pub fn warm_start(
 fn lessons(
     benchmark: &Benchmark,
     config: &Config,
+    vocab: usize,
     seed: u64,
     progress: &Arc<Progress>,
 ) -> Result<Vec<Transcript>, TrainError> {
@@ -113,14 +113,14 @@ fn lessons(
     };
     let settings = Settings {
         temperature: 1.0,
-        vocab: VOCAB,
+        vocab,
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: 64,
         sink: None,
         progress: Arc::clone(progress),
     };
-    let rollouts = Worker::new(teacher(warm.teacher)).rollout(next, &settings)?;
+    let rollouts = Worker::new(teacher(warm.teacher, vocab)).rollout(next, &settings)?;
     let transcripts = rollouts.into_iter().flat_map(|rollout| rollout.transcripts);
     Ok(transcripts
         .filter(|transcript| !transcript.actions.is_empty())

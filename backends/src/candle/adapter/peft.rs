@@ -7,7 +7,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 use std::io::Write;
 
-const CONFIG_FILE: &str = "adapter_config.json";
+pub(super) const CONFIG_FILE: &str = "adapter_config.json";
 const TENSORS_FILE: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
@@ -78,22 +78,46 @@ impl Adapter {
     }
 }
 
+fn read_json(path: &Path) -> Result<Value, AdapterError> {
+    let text = std::fs::read_to_string(path).map_err(|source| AdapterError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_str(&text).map_err(|source| AdapterError::Json {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 impl LoraConfig {
+    /// What `adapter_config.json` in `dir` names as the model below.
+    ///
+    /// # Errors
+    /// [`AdapterError`]: the file cannot be read, or names none.
+    pub fn base(dir: &Path) -> Result<String, AdapterError> {
+        let path = dir.join(CONFIG_FILE);
+        let json = read_json(&path)?;
+        match json.get("base_model_name_or_path") {
+            Some(Value::String(base)) => Ok(base.clone()),
+            other => Err(AdapterError::Unsupported {
+                path,
+                field: "base_model_name_or_path",
+                value: other.unwrap_or(&Value::Null).to_string(),
+            }),
+        }
+    }
+
     /// Reads `adapter_config.json` in `dir`.
     ///
     /// # Errors
     /// [`AdapterError`] names the field: what PEFT can do and this code cannot is refused.
     pub fn load(dir: &Path) -> Result<Self, AdapterError> {
         let path = dir.join(CONFIG_FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| AdapterError::Io {
-            path: path.clone(),
-            source,
-        })?;
+        let json = read_json(&path)?;
         let parse = |source| AdapterError::Json {
             path: path.clone(),
             source,
         };
-        let json: Value = serde_json::from_str(&text).map_err(parse)?;
         let unsupported = |field, value: &Value| AdapterError::Unsupported {
             path: path.clone(),
             field,

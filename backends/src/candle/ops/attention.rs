@@ -63,6 +63,12 @@ pub(crate) fn kept(shape: Shape, offsets: &[usize]) -> usize {
     lengths(offsets).map(|length| shape.kept(length)).sum()
 }
 
+/// The most numbers that [`kept`] says for `n` tokens in sequences of up to `longest`.
+pub(crate) fn kept_most(shape: Shape, n: usize, longest: usize) -> usize {
+    let short = longest.clamp(1, SHORT);
+    n.div_ceil(short) * shape.kept(short)
+}
+
 /// `offsets [sequences + 1]` says where sequences begin; `y [n, query dim]`, `kept` as long as [`kept`] says.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn forward(

@@ -13,9 +13,14 @@ use super::simd::{LANES, exp, max_lanes, simd_fn, sum_lanes};
 const TILE_ROWS: usize = 128;
 /// Columns of one tile. A vocabulary up to this size is seen at once, and its logits are computed once instead of twice.
 /// 128 x 4096 f32 are 2 MiB.
-const TILE_VOCAB: usize = 4096;
+pub(crate) const TILE_VOCAB: usize = 4096;
 /// Logit of a token that the mask forbids; e^this is 0, and it stays finite under any temperature.
 const FORBIDDEN: f32 = -1e30;
+
+/// Numbers of one tile of logits.
+pub(crate) fn tile(vocab: usize) -> usize {
+    TILE_ROWS * vocab.min(TILE_VOCAB)
+}
 
 /// What is asked: one chosen token per row.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use super::Team;
 use super::linear::{self, Store};
 
 /// Numbers of one widened panel (1 MiB), so that it stays in the cache between widening and product.
-const PANEL: usize = 1 << 18;
+pub(crate) const PANEL: usize = 1 << 18;
 
 /// A tensor of weights as it lies in memory, row-major.
 #[derive(Clone, Copy, Debug)]

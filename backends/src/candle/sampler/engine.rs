@@ -70,6 +70,12 @@ impl Sampler {
         }
     }
 
+    /// Tokens of the vocabulary.
+    #[must_use]
+    pub fn vocab(&self) -> usize {
+        self.weights.geometry().vocab
+    }
+
     /// Draws the next token, of every request, with other weights; what was cached is forgotten. They may be of another shape.
     pub fn publish(&mut self, weights: Arc<SamplerWeights>, version: WeightsVersion) {
         if weights.geometry() == self.weights.geometry() {

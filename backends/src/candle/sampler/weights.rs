@@ -72,8 +72,24 @@ impl SamplerWeights {
     /// # Errors
     /// [`PackError`] when the geometry is impossible or a tensor is missing, misshapen or unreadable.
     pub fn pack(geometry: &Geometry, tensors: &HashMap<String, Tensor>) -> Result<Arc<Self>, PackError> {
+        Self::pack_from(geometry, |name| Ok(tensors.get(name).cloned()))
+    }
+
+    /// As [`pack`](Self::pack), from a function that makes each tensor when it is asked for, once, and says `None` where there is none: no
+    /// second copy of all weights has to exist.
+    ///
+    /// # Errors
+    /// [`PackError`], also where the function fails.
+    pub fn pack_from(
+        geometry: &Geometry,
+        mut tensor: impl FnMut(&str) -> candle_core::Result<Option<Tensor>>,
+    ) -> Result<Arc<Self>, PackError> {
         Self::pack_with(geometry, |name| {
-            let tensor = tensors.get(name).ok_or_else(|| PackError::Missing(name.to_owned()))?;
+            let made = tensor(name).map_err(|source| PackError::Tensor {
+                name: name.to_owned(),
+                source,
+            })?;
+            let tensor = made.ok_or_else(|| PackError::Missing(name.to_owned()))?;
             let data = tensor
                 .to_dtype(DType::F32)
                 .and_then(|t| t.flatten_all())

@@ -170,6 +170,18 @@ impl Weights {
         self.map(|_, var| Ok(Var::from_tensor(&var.as_detached_tensor())?))
     }
 
+    /// The same tensors under a second handle, for weights that do not learn: what is done to one is seen by the other.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            other: self.other.clone(),
+            names: self.names.clone(),
+            vars: self.vars.clone(),
+            index: self.index.clone(),
+        }
+    }
+
     /// The same model with other numbers: `tensor` makes each from its place in [`ModelConfig::tensors`] and what is there.
     pub(crate) fn map(
         &self,

@@ -4,7 +4,7 @@
 //! ingredients, acts at random now and then, and gives up early, so that cloning it yields a prior in which delegation occurs and
 //! nearly nothing succeeds: what is left to learn is left to reinforcement.
 
-use super::vocabulary::{SPAWN_MAX, VOCAB, Word};
+use super::vocabulary::{SPAWN_MAX, Word};
 use rand::RngExt;
 use rand_xoshiro::SplitMix64;
 use rao_backends::scripted::Scripted;
@@ -26,10 +26,10 @@ pub struct Flaws {
     pub surrender: f64,
 }
 
-/// A teacher with these flaws.
+/// A teacher with these flaws, for a policy of `vocab` tokens.
 #[must_use]
-pub fn teacher(flaws: Flaws) -> impl Policy<Error = Infallible> + Send + 'static {
-    Scripted::new(VOCAB, move |request: &Request<'_>, rng: &mut SplitMix64| {
+pub fn teacher(flaws: Flaws, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static {
+    Scripted::new(vocab, move |request: &Request<'_>, rng: &mut SplitMix64| {
         if rng.random_bool(flaws.distraction) {
             return Vec::new();
         }

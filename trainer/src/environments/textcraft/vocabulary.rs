@@ -125,6 +125,12 @@ pub fn names() -> impl ExactSizeIterator<Item = String> {
         .map(|id| Word::parse(Token(id)).map_or_else(|| format!("<unused{id}>"), |word| word.to_string()))
 }
 
+/// The same for a model of `vocab` tokens, at least [`VOCAB`]: those beyond the language are `[PADN]`, as exporters of other models name
+/// rows without a token.
+pub fn names_of(vocab: usize) -> impl Iterator<Item = String> {
+    names().chain((VOCAB..vocab).map(|id| format!("[PAD{id}]")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
