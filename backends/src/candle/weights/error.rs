@@ -49,16 +49,14 @@ pub enum WeightsError {
         source: serde_json::Error,
     },
     /// The list of shards has a tensor twice.
-    #[error("{path}: tensor `{tensor}` is listed twice, in {first} and in {second}")]
+    #[error("{path}: tensor `{tensor}` is listed twice, the second time in {shard}")]
     ListedTwice {
         /// The list.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// One shard.
-        first: String,
-        /// The other.
-        second: String,
+        /// Where it is said to lie the second time.
+        shard: String,
     },
     /// The list of shards points elsewhere than to a file beside it.
     #[error("{path}: tensor `{tensor}` is said to lie in `{shard}`, which is not the name of a file in this directory")]

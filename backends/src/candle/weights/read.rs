@@ -1,6 +1,6 @@
 //! Reading a Hugging Face directory: `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::{self, Formatter};
 use std::path::{Component, Path, PathBuf};
 
@@ -35,7 +35,7 @@ pub(super) fn load(dir: &Path, dtype: DType, device: &Device) -> Result<Weights,
 struct Files {
     shards: Vec<Shard>,
     /// Path and content of the list of shards: tensor, and index into `shards`.
-    index: Option<(PathBuf, HashMap<String, usize>)>,
+    index: Option<(PathBuf, BTreeMap<String, usize>)>,
 }
 
 impl Files {
@@ -55,7 +55,7 @@ impl Files {
         })?;
         let mut shards = Vec::new();
         let mut opened: HashMap<String, usize> = HashMap::new();
-        let mut placed: HashMap<String, usize> = HashMap::with_capacity(weight_map.0.len());
+        let mut placed = BTreeMap::new();
         for (tensor, shard) in weight_map.0 {
             let path = list.clone();
             if !is_file_name(&shard) {
@@ -73,14 +73,9 @@ impl Files {
                     shards.len() - 1
                 }
             };
-            if let Some(first) = placed.insert(tensor.clone(), number) {
-                let (first, second) = (file_name(&shards[first]), file_name(&shards[number]));
-                return Err(WeightsError::ListedTwice {
-                    path,
-                    tensor,
-                    first,
-                    second,
-                });
+            if placed.insert(tensor.clone(), number).is_some() {
+                let shard = file_name(&shards[number]);
+                return Err(WeightsError::ListedTwice { path, tensor, shard });
             }
         }
         let files = Self {
@@ -96,15 +91,6 @@ impl Files {
         let Some((_, placed)) = &self.index else {
             return Ok(());
         };
-        for (tensor, number) in placed {
-            let shard = &self.shards[*number];
-            if !shard.has(tensor) {
-                return Err(WeightsError::Missing {
-                    path: shard.path.clone(),
-                    tensor: tensor.clone(),
-                });
-            }
-        }
         for (number, shard) in self.shards.iter().enumerate() {
             for tensor in shard.names() {
                 match placed.get(&tensor) {
@@ -117,6 +103,15 @@ impl Files {
                     }
                     _ => {}
                 }
+            }
+        }
+        for (tensor, number) in placed {
+            let shard = &self.shards[*number];
+            if !shard.has(tensor) {
+                return Err(WeightsError::Missing {
+                    path: shard.path.clone(),
+                    tensor: tensor.clone(),
+                });
             }
         }
         Ok(())

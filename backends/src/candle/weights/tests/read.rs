@@ -300,7 +300,7 @@ fn a_tensor_is_listed_once() {
             &format!("\"weight_map\": {{ \"{EMBEDDING}\": \"{LAST}\","),
         )
     });
-    assert_refused(dir.path(), &[INDEX_FILE, EMBEDDING, "twice", FIRST, LAST]);
+    assert_refused(dir.path(), &[INDEX_FILE, EMBEDDING, "twice", FIRST]);
 }
 
 #[test]
@@ -315,9 +315,14 @@ fn shards_lie_beside_their_list() {
 #[test]
 fn list_and_shards_must_agree() {
     let dir = sharded(false);
-    // Listed where it is not.
+    // Listed in another shard than it is in.
     place(dir.path(), EMBEDDING, Some(LAST));
-    assert_refused(dir.path(), &[LAST, EMBEDDING, "missing"]);
+    assert_refused(dir.path(), &[FIRST, EMBEDDING, LAST, "belong"]);
+    // Listed and in none.
+    place(dir.path(), EMBEDDING, Some(FIRST));
+    place(dir.path(), "extra", Some(LAST));
+    assert_refused(dir.path(), &[LAST, "extra", "missing"]);
+    place(dir.path(), "extra", None);
     // Not listed at all.
     place(dir.path(), EMBEDDING, None);
     assert_refused(dir.path(), &[INDEX_FILE, EMBEDDING, "missing"]);
