@@ -17,7 +17,7 @@
 //! | (always) | [`scripted`] | nothing |
 //! | `candle` (default) | learner and sampler on the CPU, GGUF files | nothing more; AVX2 or AVX-512 are used where the machine has them |
 //! | `llama-cpp` | `llama_cpp`: GGUF files, quantised or not | cmake, a C++ compiler and libclang to build |
-//! | `text` | `text`: `tokenizer.json` and chat templates | nothing more |
+//! | `text` (default) | `text`: `tokenizer.json` and chat templates | nothing more |
 //! | `cuda` | the learner, and all layers of llama.cpp, on NVIDIA cards | `candle` or `llama-cpp`; CUDA's toolkit to build, a card and its driver to run |
 //! | `metal` | the same on Apple's GPUs | `candle` or `llama-cpp`; macOS |
 //!

@@ -1,6 +1,5 @@
 //! A [`Vocabulary`] out of a [`Tokenizer`]: what llama.cpp's converter makes of a Qwen model.
 
-use rao_tree::Token;
 use serde::Deserialize;
 use serde_json::Value;
 
