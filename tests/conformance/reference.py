@@ -54,6 +54,8 @@ ADAPTER_SCALE = 0.5
 SEQUENCES = ((2, 1), (9, 2), (4, 0), (17, 3), (5, 1), (40, 2), (11, 1))
 # One sequence whose weights are all 0: it counts in the mean and teaches nothing.
 WEIGHTLESS = 4
+# A gradient near AdamW's eps, after clipping, lets rounding decide how far a weight moves; such elements are left out of `moved`.
+SMALL = 1e-6
 # By so many places the weights of the actions move up from one optimiser step to the next: other gradients, and other norms to clip.
 ROTATION = 5
 
@@ -205,47 +207,54 @@ def cispo(model, batch: dict) -> torch.Tensor:
 
 
 def training_numbers(name: str, make, batch: dict, steps: int) -> dict:
-    numbers, tensors = train(make(), batch, steps)
-    exact, exact_tensors = train(make().double(), batch, steps)
+    numbers, tensors, small = train(make(), batch, steps)
+    exact, exact_tensors, _ = train(make().double(), batch, steps)
     worst = {}
-    for (what, key), values in tensors.items():
-        other = exact_tensors[what, key]
-        difference = np.abs(values - other).max() / max(np.abs(other).max(), 1e-30)
-        worst[what] = max(worst.get(what, 0.0), difference)
+    for (what, step, key), values in tensors.items():
+        other = exact_tensors[what, step, key]
+        difference = np.abs(values - other)
+        if what == "moved":
+            difference[small[step, key]] = 0
+        largest = difference.max() / max(np.abs(other).max(), 1e-30)
+        worst[f"{what} {step}"] = max(worst.get(f"{what} {step}", 0.0), largest)
+        digests = numbers["gradients"] if what == "gradients" else numbers["moved"].setdefault(str(step), {})
+        digests[key] = rule.digest(key, values, small[step, key] if what == "moved" else np.zeros(values.shape, bool))
     print(f"{name}: f32 against f64, largest difference over the tensor's largest element: "
           + ", ".join(f"{what} {value:.1e}" for what, value in worst.items())
+          + f"; left out {[int(sum(small[step, key].sum() for at, key in small if at == step)) for step in (1, steps)]}"
           + f"; loss {abs(numbers['loss'] - exact['loss']):.1e}, grad_norms {numbers['grad_norms']}", file=sys.stderr)
     return numbers
 
 
-def train(model, batch: dict, steps: int) -> tuple[dict, dict]:
-    """Digests of gradients, and of how far the weights have moved after the first and the last step."""
+def train(model, batch: dict, steps: int) -> tuple[dict, dict, dict]:
+    """Loss and norms; and by ("gradients" or "moved", step, name) the gradients of the first step, and how far the weights have moved
+    after the first and the last; and by (step, name) where a gradient was below `SMALL`, but not 0, in that step or before."""
     trained = [(rule.adapter_name(key), value) for key, value in model.named_parameters() if value.requires_grad]
     start = {key: value.detach().clone() for key, value in trained}
     matrices = [value for _, value in trained if value.dim() > 1]
     gains = [value for _, value in trained if value.dim() == 1]
     groups = [{"params": matrices, "weight_decay": DECAY}, {"params": gains, "weight_decay": 0.0}]
     optim = torch.optim.AdamW([group for group in groups if group["params"]], lr=LEARNING_RATE, betas=BETAS, eps=EPS)
-    numbers = {"lr": LEARNING_RATE, "grad_norms": [], "moved": {}}
-    tensors = {}
+    numbers = {"lr": LEARNING_RATE, "grad_norms": [], "gradients": {}, "moved": {}}
+    tensors, small = {}, {}
     for step in range(1, steps + 1):
         optim.zero_grad()
         shift = ROTATION * (step - 1)
         loss = cispo(model, {**batch, "weights": batch["weights"][shift:] + batch["weights"][:shift]})
         loss.backward()
         if step == 1:
-            tensors |= {("gradients", key): value.grad.numpy().astype(np.float64) for key, value in trained}
+            tensors |= {("gradients", step, key): value.grad.numpy().astype(np.float64) for key, value in trained}
             numbers["loss"] = rule.significant(loss.item())
         norm = torch.nn.utils.clip_grad_norm_([value for _, value in trained], CLIP_NORM)
         numbers["grad_norms"].append(rule.significant(norm.item()))
+        for key, value in trained:
+            size = value.grad.abs().numpy()
+            small[step, key] = small.get((step - 1, key), False) | (size > 0) & (size < SMALL)
         optim.step()
         if step in (1, steps):
             # In f64: the difference of two f32 is exact there.
-            moved = {key: (value.detach().double() - start[key].double()).numpy() for key, value in trained}
-            tensors |= {(f"moved {step}", key): value for key, value in moved.items()}
-            numbers["moved"][str(step)] = {key: rule.digest(key, value) for key, value in moved.items()}
-    numbers["gradients"] = {key: rule.digest(key, tensors["gradients", key]) for key, _ in trained}
-    return numbers, tensors
+            tensors |= {("moved", step, key): (value.detach().double() - start[key].double()).numpy() for key, value in trained}
+    return numbers, tensors, small
 
 
 def write(path: Path, numbers: dict) -> None:

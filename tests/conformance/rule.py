@@ -41,19 +41,23 @@ def tokens(name: str, count: int, vocab: int) -> list[int]:
     return (stream(name, count) >> np.uint64(40)).astype(np.int64).__mod__(vocab).tolist()
 
 
-def digest(name: str, values: np.ndarray) -> dict:
+def digest(name: str, values: np.ndarray, without: np.ndarray) -> dict:
     """What is kept of a tensor: its length, its product with a pattern of +1 and -1, and six of its elements; in f64.
 
-    The pattern is the top bit of `stream("signs:" + name)` (1 is minus), the elements are those at `stream("elements:" + name)` modulo
-    the size.
+    The pattern is the top bit of `stream("signs:" + name)` (1 is minus); the elements are those at `stream("elements:" + name)` modulo
+    the size. Where `without` holds, an element counts as 0 and is not among the six.
     """
-    values = values.astype(np.float64).ravel()
+    without = without.ravel()
+    values = np.where(without, 0.0, values.astype(np.float64).ravel())
     signs = 1.0 - 2.0 * (stream("signs:" + name, values.size) >> np.uint64(63)).astype(np.float64)
-    places = stream("elements:" + name, 6) % np.uint64(values.size)
+    places = (stream("elements:" + name, 100) % np.uint64(values.size)).astype(np.int64)
+    places = [place for place in places if not without[place]][:6]
+    left_out = {"left_out": np.flatnonzero(without).tolist()} if without.any() else {}
     return {
         "norm": significant(np.sqrt((values * values).sum())),
         "dot": significant((values * signs).sum()),
-        "elements": [significant(values[int(place)]) for place in places],
+        "elements": [significant(values[place]) for place in places],
+        **left_out,
     }
 
 

@@ -12,6 +12,21 @@ use super::weights::Weights;
 
 /// Log-probabilities `[actions]`, differentiable, and entropies `[actions]`, not.
 pub(crate) fn choices(weights: &Weights, micro: &Micro, choices: Choices<'_>) -> Result<(Tensor, Tensor)> {
+    let (config, device, rows) = (weights.config(), weights.device(), micro.rows.len());
+    let (hidden, weight) = hidden(weights, micro)?;
+    let targets = Tensor::from_slice(choices.targets, rows, device)?;
+    let bias = head::bias(choices, config.vocab_size, device)?;
+    head::composite(
+        &hidden,
+        &weight,
+        &targets,
+        bias.as_ref(),
+        f64::from(choices.temperature),
+    )
+}
+
+/// What the output layer reads, `[actions, hidden]`, and its matrix `[vocab, hidden]`; both differentiable.
+pub(crate) fn hidden(weights: &Weights, micro: &Micro) -> Result<(Tensor, Tensor)> {
     let (config, device) = (weights.config(), weights.device());
     let tensors = weights.vars().iter().map(|var| var.as_tensor().clone());
     let w = Parts::from_ordered(config, tensors);
@@ -26,10 +41,7 @@ pub(crate) fn choices(weights: &Weights, micro: &Micro, choices: Choices<'_>) ->
     let wanted: Vec<u32> = micro.rows.iter().map(|row| *row as u32).collect();
     let x = x.index_select(&Tensor::from_vec(wanted, rows, device)?, 0)?;
     let hidden = rms_norm::composite(&x, &w.norm, config.rms_norm_eps)?;
-    let targets = Tensor::from_slice(choices.targets, rows, device)?;
-    let bias = head::bias(choices, config.vocab_size, device)?;
-    let weight = w.head.as_ref().unwrap_or(&w.embed);
-    head::composite(&hidden, weight, &targets, bias.as_ref(), f64::from(choices.temperature))
+    Ok((hidden, w.head.unwrap_or(w.embed)))
 }
 
 struct Graph<'a> {

@@ -15,6 +15,7 @@ mod file;
 mod fused;
 pub mod gguf;
 mod learner;
+mod logits;
 mod loss;
 mod model;
 mod ops;
@@ -25,6 +26,10 @@ mod weights;
 
 #[cfg(test)]
 mod correction_tests;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod reference_tests;
 #[cfg(test)]
 mod tests;
 
