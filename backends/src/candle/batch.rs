@@ -184,7 +184,11 @@ impl PackedBatch {
         self.validate_actions(config)
     }
 
-    fn validate_sequences(&self, config: &ModelConfig) -> Result<(), BatchError> {
+    /// The part of [`validate`](Self::validate) that is about tokens and sequences alone.
+    ///
+    /// # Errors
+    /// [`BatchError`] says what is wrong first, and where.
+    pub(crate) fn validate_sequences(&self, config: &ModelConfig) -> Result<(), BatchError> {
         let tokens = self.tokens.len();
         let offsets = |entry: usize, value: usize| Err(BatchError::Offsets { tokens, entry, value });
         match (self.cu_seqlens.first(), self.cu_seqlens.last()) {

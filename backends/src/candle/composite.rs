@@ -60,14 +60,27 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Log-probabilities `[actions]`.
-    pub(crate) fn logprobs(&self, micro: &Micro, choices: Choices<'_>) -> Result<Vec<f32>> {
+    /// What the output layer reads, `[rows, h]`, without a graph.
+    fn hidden(&self, micro: &Micro) -> Result<Tensor> {
         let graph = Graph::new(self.model.config(), micro, self.model.weights().device())?;
         let mut x = self.embed(micro)?;
         for layer in &self.weights.layers {
             x = graph.layer(layer, &x)?.detach();
         }
-        let hidden = self.last(micro, &x)?.detach();
+        Ok(self.last(micro, &x)?.detach())
+    }
+
+    /// Logits `[rows, vocab]`, row by row.
+    pub(crate) fn logits(&self, micro: &Micro) -> Result<Vec<f32>> {
+        let weight = self.weights.head.as_ref().unwrap_or(&self.weights.embed);
+        projection::composite(&self.hidden(micro)?, weight)?
+            .flatten_all()?
+            .to_vec1()
+    }
+
+    /// Log-probabilities `[actions]`.
+    pub(crate) fn logprobs(&self, micro: &Micro, choices: Choices<'_>) -> Result<Vec<f32>> {
+        let hidden = self.hidden(micro)?;
         let mut logprobs = Vec::with_capacity(micro.targets.len());
         for (first, rows) in self.chunks(micro) {
             let choice = self.choose(&hidden.narrow(0, first, rows)?, cut(choices, first, rows))?;

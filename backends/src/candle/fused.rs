@@ -49,7 +49,7 @@ pub(crate) struct Workspace {
     output: Vec<f32>,
     output_inv: Vec<f32>,
     /// `[m, h]`: what the output layer reads.
-    hidden: Vec<f32>,
+    pub(super) hidden: Vec<f32>,
     /// `[n, q]`: attention of the last block, before rows are chosen.
     attended_all: Vec<f32>,
     /// `[n, f]`.

@@ -16,6 +16,7 @@ mod frequencies;
 mod fused;
 pub mod gguf;
 mod learner;
+mod logits;
 mod loss;
 mod memory;
 mod model;
@@ -29,6 +30,10 @@ mod weights;
 mod correction_tests;
 #[cfg(test)]
 mod lora_tests;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod reference_tests;
 #[cfg(test)]
 mod tests;
 

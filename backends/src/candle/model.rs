@@ -117,7 +117,7 @@ pub struct Qwen3 {
     weights: Weights,
     adapter: Option<Adapter>,
     checkpoint: bool,
-    kernels: Kernels,
+    pub(super) kernels: Kernels,
     micro_tokens: usize,
     spaces: Mutex<Vec<Workspace>>,
     buffers: Mutex<Vec<Vec<f32>>>,
@@ -335,7 +335,7 @@ impl Qwen3 {
     }
 
     /// How the work is shared out: whole parts side by side (`true`), or every operation among all threads.
-    fn fused<'a>(&'a self, weights: &'a Parts<Weight<'a>>, work_items: usize) -> (Fused<'a>, bool) {
+    pub(super) fn fused<'a>(&'a self, weights: &'a Parts<Weight<'a>>, work_items: usize) -> (Fused<'a>, bool) {
         let threads = rayon::current_num_threads();
         let outer = threads > 1 && work_items >= threads;
         let team = if outer || self.config().parameters() < TEAM_PARAMETERS {
