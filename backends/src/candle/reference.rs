@@ -5,6 +5,7 @@
 //! holds exactly. So no file of weights is needed.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
@@ -20,15 +21,17 @@ pub(crate) const MODELS: [&str; 5] = ["plain", "grouped-tied", "four-to-one", "o
 /// Adapters: `lora/NAME/numbers.json` holds an [`AdapterCase`], beside the files of PEFT.
 pub(crate) const ADAPTERS: [&str; 2] = ["all-linear", "query-value"];
 
-/// The bytes of a file in the directory.
-pub(crate) fn read(file: &str) -> Vec<u8> {
-    let path = format!("{}/tests/data/reference/{file}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+/// Where a file or folder of the directory lies.
+pub(crate) fn path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/reference")
+        .join(file)
 }
 
 /// A JSON file in the directory.
 pub(crate) fn load<T: DeserializeOwned>(file: &str) -> T {
-    serde_json::from_slice(&read(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    let bytes = std::fs::read(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 /// What transformers and PyTorch say of one model.

@@ -5,11 +5,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use safetensors::SafeTensors;
 
 use super::loss::Tally;
 use super::ops::check::values;
-use super::reference::{ADAPTERS, AdapterCase, Digest, MODELS, ModelCase, Sequence, largest, read};
+use super::reference::{ADAPTERS, AdapterCase, Batch, Digest, MODELS, ModelCase, Sequence, Training, largest};
 use super::tests::flat;
 use super::*;
 
@@ -81,7 +80,18 @@ fn steps_of_adamw_are_pytorchs() {
     for name in MODELS {
         let case = ModelCase::load(name);
         for kernels in KERNELS {
-            let [norm, first, last] = steps(&case, kernels, AdamWConfig::default());
+            let (norm, moved) = steps(
+                model(&case, kernels),
+                &case.batch,
+                &case.training,
+                AdamWConfig::default(),
+            );
+            let [first, last] = moved[..] else {
+                panic!(
+                    "{name}: digests after the first and the last step, found {}",
+                    moved.len()
+                )
+            };
             println!("{name}, {kernels:?}: norms {norm:.1e}, moved {first:.1e} and {last:.1e}");
             let holds = norm < GRADIENTS && first < MOVED[0] && last < MOVED[1];
             assert!(
@@ -108,82 +118,71 @@ fn other_constants_of_adamw_would_show() {
         other(|config| config.weight_decay = 0.01),
         other(|config| config.clip_norm = f64::INFINITY),
     ] {
-        let [_, _, last] = steps(&case, Kernels::Fused, config);
-        assert!(last > 2.0 * MOVED[1], "{config:?}: {last:e}");
+        let (_, moved) = steps(model(&case, Kernels::Fused), &case.batch, &case.training, config);
+        let last = moved.last().unwrap();
+        assert!(*last > 2.0 * MOVED[1], "{config:?}: {last:e}");
     }
 }
 
 #[test]
-fn an_adapter_is_its_product_added_to_the_base() {
+fn adapters_are_pefts_in_logits_gradients_and_steps() {
     for name in ADAPTERS {
         let case = AdapterCase::load(name);
-        let base = ModelCase::load(&case.base);
-        let config: serde_json::Value = reference::load(&format!("lora/{name}/adapter_config.json"));
-        let scale = config["lora_alpha"].as_f64().unwrap() / config["r"].as_f64().unwrap();
-        let matrix =
-            |name: &str| Tensor::from_vec(case.tensor(name), case.tensors[name].as_slice(), &Device::Cpu).unwrap();
-        let pairs: Vec<[String; 3]> = case.tensors.keys().filter_map(|name| pair(name)).collect();
-        assert_eq!(pairs.len() * 2, case.tensors.len());
-        for kernels in KERNELS {
-            let model = model(&base, kernels);
-            for [target, a, b] in &pairs {
-                let var = model.weights().get(target).unwrap();
-                let product = (matrix(b).matmul(&matrix(a)).unwrap() * scale).unwrap();
-                var.set(&(var.as_tensor() + product).unwrap()).unwrap();
-            }
-            let logits = assert_logits(&model, &case.sequences, name);
-            // What reaches W reaches A through B, and B through A.
+        // In one part, and cut into several; with and without blocks that are computed again.
+        for (kernels, micro_tokens, checkpointing) in [
+            (Kernels::Fused, 1024, false),
+            (Kernels::Fused, 30, true),
+            (Kernels::Composite, 1024, false),
+            (Kernels::Composite, 30, true),
+        ] {
+            let model = || {
+                let model = adapted(&case, name, kernels).with_micro_tokens(micro_tokens);
+                model.with_checkpointing(checkpointing)
+            };
+            let logits = assert_logits(&model(), &case.sequences, name);
             let batch = case.batch.at_step(0);
-            let (tally, gradients) = model.gradients(&batch, case.batch.objective()).unwrap();
+            let (tally, gradients) = model().gradients(&batch, case.batch.objective()).unwrap();
             let loss = assert_loss(&tally, &batch, case.training.loss);
-            let of_weights = by_name(&model, &flat(gradients));
-            let mut of_adapter = BTreeMap::new();
-            for [target, a, b] in &pairs {
-                let slope: Vec<f32> = of_weights[target].iter().map(|x| (x * scale) as f32).collect();
-                let shape = model.weights().get(target).unwrap().dims().to_vec();
-                let slope = Tensor::from_vec(slope, shape, &Device::Cpu).unwrap();
-                let of_a = matrix(b).t().unwrap().matmul(&slope).unwrap();
-                let of_b = slope.matmul(&matrix(a).t().unwrap()).unwrap();
-                of_adapter.insert(a.clone(), widened(&values(&of_a)));
-                of_adapter.insert(b.clone(), widened(&values(&of_b)));
-            }
-            let worst = difference(&case.training.gradients, &of_adapter);
+            let worst = difference(&case.training.gradients, &by_name(&model(), &flat(gradients)));
             assert!(worst < GRADIENTS, "{name}: gradients differ by {worst:e}");
-            println!("{name}, {kernels:?}: logits {logits:.1e}, loss {loss:.1e}, gradients {worst:.1e}");
+            let (norm, moved) = steps(model(), &case.batch, &case.training, AdamWConfig::default());
+            assert!(
+                norm < GRADIENTS && moved[0] < MOVED[0],
+                "{name}: norm {norm:e}, moved {moved:?}"
+            );
+            println!(
+                "{name}, {kernels:?}: logits {logits:.1e}, loss {loss:.1e}, gradients {worst:.1e}, moved {moved:?}"
+            );
         }
     }
 }
 
 #[test]
-fn a_file_of_peft_holds_what_the_rule_says() {
+fn a_directory_of_peft_is_read_bit_by_bit() {
     let case = AdapterCase::load("query-value");
-    let bytes = read("lora/query-value/adapter_model.safetensors");
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    assert_eq!(file.names().len(), case.tensors.len());
-    for (name, shape) in &case.tensors {
-        let view = file.tensor(name).unwrap();
-        assert_eq!(
-            (view.dtype(), view.shape()),
-            (safetensors::Dtype::F32, shape.as_slice())
-        );
-        let (numbers, _) = view.data().as_chunks::<4>();
-        let found: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        assert_eq!(found, case.tensor(name), "{name}");
+    let config = ModelCase::load(&case.base).config();
+    let adapter = Adapter::load(&reference::path("lora/query-value"), &config, &Device::Cpu).unwrap();
+    assert_eq!(adapter.iter().len(), case.tensors.len());
+    for (name, var) in adapter.iter() {
+        assert_eq!(var.dims(), case.tensors[name]);
+        assert_eq!(values(var), case.tensor(name), "{name}");
     }
+}
+
+/// The case's base with the case's adapter.
+fn adapted(case: &AdapterCase, name: &str, kernels: Kernels) -> Qwen3 {
+    let model = model(&ModelCase::load(&case.base), kernels);
+    let lora = LoraConfig::load(&reference::path(&format!("lora/{name}"))).unwrap();
+    let adapter = Adapter::new(model.config(), lora, 0, &Device::Cpu).unwrap();
+    for (name, var) in adapter.iter() {
+        var.set(&Tensor::from_vec(case.tensor(name), var.dims(), &Device::Cpu).unwrap())
+            .unwrap();
+    }
+    model.with_adapter(adapter).unwrap()
 }
 
 fn model(case: &ModelCase, kernels: Kernels) -> Qwen3 {
     Qwen3::new(case.weights()).with_kernels(kernels).unwrap()
-}
-
-/// Target, A and B of the A called so, by the names that PEFT gives.
-fn pair(a: &str) -> Option<[String; 3]> {
-    let target = a.strip_prefix("base_model.model.")?.strip_suffix(".lora_A.weight")?;
-    Some([
-        format!("{target}.weight"),
-        a.to_owned(),
-        a.replace(".lora_A.", ".lora_B."),
-    ])
 }
 
 #[track_caller]
@@ -202,30 +201,35 @@ fn assert_loss(tally: &Tally, batch: &PackedBatch, expected: f64) -> f64 {
     off
 }
 
-/// Trains on the case, and returns the largest difference of the gradient's norm at any step, and of how far the weights have moved after
-/// the first step and the last.
-fn steps(case: &ModelCase, kernels: Kernels, config: AdamWConfig) -> [f64; 3] {
-    let training = &case.training;
-    let start = case.weights().to_vec().unwrap();
-    let mut learner = Learner::new(model(case, kernels), config).unwrap();
+/// Trains, and returns the largest difference of the gradient's norm at any step, and of how far what learns has moved wherever there is a
+/// digest of that.
+fn steps(model: Qwen3, batch: &Batch, training: &Training, config: AdamWConfig) -> (f64, Vec<f64>) {
+    let numbers = |model: &Qwen3| {
+        model
+            .trained()
+            .1
+            .iter()
+            .flat_map(|var| values(var))
+            .collect::<Vec<f32>>()
+    };
+    let start = by_name(&model, &numbers(&model));
+    let mut learner = Learner::new(model, config).unwrap();
     let (mut norm, mut differences) = (0.0, Vec::new());
     for (step, expected) in training.grad_norms.iter().enumerate() {
-        let batch = case.batch.at_step(step);
-        let report = learner.update(&batch, case.batch.objective(), training.lr).unwrap();
+        let report = learner
+            .update(&batch.at_step(step), batch.objective(), training.lr)
+            .unwrap();
         norm = largest(norm, (report.grad_norm - expected).abs() / expected);
         if let Some(moved) = training.moved.get(&(step + 1).to_string()) {
-            let mut found = by_name(&learner.model, &learner.model.weights().to_vec().unwrap());
-            for (name, start) in by_name(&learner.model, &start) {
-                let now = found.get_mut(&name).unwrap();
+            let mut found = by_name(&learner.model, &numbers(&learner.model));
+            for (name, start) in &start {
+                let now = found.get_mut(name).unwrap();
                 now.iter_mut().zip(start).for_each(|(now, start)| *now -= start);
             }
             differences.push(difference(moved, &found));
         }
     }
-    let [first, last] = differences[..] else {
-        panic!("digests after the first and the last step, found {}", differences.len())
-    };
-    [norm, first, last]
+    (norm, differences)
 }
 
 /// Largest relative difference of any tensor.
@@ -238,13 +242,14 @@ fn difference(expected: &BTreeMap<String, Digest>, found: &BTreeMap<String, Vec<
     differences.fold(0.0, largest)
 }
 
-/// One flat list in the order of the configuration, by tensor.
+/// One flat list in the order of what learns, by tensor.
 fn by_name(model: &Qwen3, mut flat: &[f32]) -> BTreeMap<String, Vec<f64>> {
     let mut tensors = BTreeMap::new();
-    for (name, shape) in model.config().tensors() {
-        let (values, rest) = flat.split_at(shape.iter().product());
+    let (names, vars) = model.trained();
+    for (name, var) in names.iter().zip(vars) {
+        let (values, rest) = flat.split_at(var.elem_count());
         flat = rest;
-        tensors.insert(name, widened(values));
+        tensors.insert(name.clone(), widened(values));
     }
     tensors
 }
