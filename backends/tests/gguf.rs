@@ -4,7 +4,9 @@
 use candle_core::Tensor;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
-use rao_backends::candle::gguf::{self, GgufError, Quant, SpecialTokens, TokenKind, Vocabulary, VocabularyError};
+use rao_backends::candle::gguf::{
+    self, Adapter, AdapterTensor, GgufError, Quant, SpecialTokens, TokenKind, Vocabulary, VocabularyError,
+};
 use rao_backends::candle::{DType, Device, ModelConfig, RopeScaling, Weights, Yarn};
 use rao_tree::{Token, WeightsVersion};
 use std::collections::BTreeSet;
@@ -447,9 +449,10 @@ fn names_of_quantisations_read_back() {
     assert_eq!(error, "no quantisation \"Q8_0\": there are f32, f16, q8_0, q4_0");
 }
 
-/// The model that the tests of the llama.cpp backend sample, which may be built without Candle. `RAO_WRITE=1` writes it anew.
+/// The model that the tests of the llama.cpp backend sample, which may be built without Candle, and an adapter of it. `RAO_WRITE=1` writes them
+/// anew.
 #[test]
-fn the_file_for_the_other_backends_tests_is_what_is_written_today() {
+fn the_files_for_the_other_backends_tests_are_what_is_written_today() {
     let config = ModelConfig {
         hidden_size: 32,
         num_attention_heads: 2,
@@ -465,10 +468,34 @@ fn the_file_for_the_other_backends_tests_is_what_is_written_today() {
         let larger = (var.as_tensor() * 4.0).unwrap();
         var.set(&larger).unwrap();
     }
-    let bytes = bytes(&weights, Quant::F32);
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-f32.gguf");
-    if std::env::var_os("RAO_WRITE").is_some() {
-        std::fs::write(path, &bytes).unwrap();
+    let model = bytes(&weights, Quant::F32);
+
+    let numbers: Vec<f32> = (0..128).map(|at| (at * 37 % 64) as f32 / 64.0 - 0.5).collect();
+    let tensors = ["model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj"].map(|module| AdapterTensor {
+        module,
+        a: &numbers[..64],
+        b: if module.ends_with("up_proj") {
+            &numbers
+        } else {
+            &numbers[..64]
+        },
+    });
+    let vocabulary = vocabulary(70);
+    let adapter = Adapter {
+        tensors: &tensors,
+        rank: 2,
+        alpha: 4.0,
+        version: WeightsVersion(8),
+        fingerprint: Some(vocabulary.fingerprint()),
+    };
+    let mut written = Vec::new();
+    gguf::write_adapter(&adapter, &config, Quant::F32, &mut written).unwrap();
+
+    for (name, bytes) in [("tiny-f32.gguf", model), ("tiny-adapter.gguf", written)] {
+        let path = format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("RAO_WRITE").is_some() {
+            std::fs::write(&path, &bytes).unwrap();
+        }
+        assert!(std::fs::read(&path).unwrap() == bytes, "{path} is another file");
     }
-    assert!(std::fs::read(path).unwrap() == bytes, "{path} is another file");
 }

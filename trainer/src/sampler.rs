@@ -50,6 +50,19 @@ pub enum OpenError {
 pub const WITHOUT_LLAMA_CPP: &str =
     "built without `llama-cpp`, which samples GGUF files: cargo build --release --features llama-cpp";
 
+impl Sampler {
+    /// Why a thread that it samples on had to be restarted, if one had. What was drawn is the same as without.
+    #[must_use]
+    pub fn incident(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "candle")]
+            Self::Candle(_) => None,
+            #[cfg(feature = "llama-cpp")]
+            Self::LlamaCpp(sampler) => sampler.incident(),
+        }
+    }
+}
+
 impl Policy for Sampler {
     type Error = SamplerError;
 

@@ -1,4 +1,5 @@
-//! GGUF files, which llama.cpp and most tools around it read: [`write()`] to any stream, [`save`] to a file.
+//! GGUF files, which llama.cpp and most tools around it read: [`write()`] to any stream, [`save`] to a file; [`save_adapter`] for the
+//! few numbers by which a policy differs from one that the reader has.
 //!
 //! The architecture is llama.cpp's `qwen3`. Its rotary embedding turns the same pairs as ours, so every matrix is written as it is, row
 //! by row, and an `f32` file holds the very bits of the [`Weights`].
@@ -10,6 +11,7 @@
 //! Candle has a GGUF writer of its own, but it wants a converted copy of every tensor before the first byte. This one goes from tensor
 //! to tensor, and `f32` without a copy, so it can hand weights to a sampler after every update.
 
+mod adapter;
 #[cfg(feature = "text")]
 mod from_tokenizer;
 mod metadata;
@@ -17,11 +19,12 @@ mod quant;
 mod rope;
 mod vocabulary;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::QTensor;
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor, Var};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use rao_tree::WeightsVersion;
 
 use super::config::ModelConfig;
@@ -30,6 +33,7 @@ use super::parts::Parts;
 use super::weights::Weights;
 use metadata::Metadata;
 
+pub use adapter::{Adapter, AdapterTensor, save_adapter, write_adapter};
 #[cfg(feature = "text")]
 pub use from_tokenizer::TokenizerVocabularyError;
 pub use quant::{Quant, UnknownQuant};
@@ -100,6 +104,20 @@ pub enum GgufError {
         /// Largest magnitude that can be stored so.
         max: f32,
     },
+    /// An adapter that does nothing, or that readers would take for another.
+    #[error("adapter: {reason}")]
+    Adapter {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A part of an adapter that does not fit the model.
+    #[error("adapter of `{module}`: {reason}")]
+    AdapterTensor {
+        /// The module, as the caller named it.
+        module: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The stream failed.
     #[error("cannot write: {0}")]
     Io(#[from] io::Error),
@@ -140,14 +158,7 @@ pub fn write(
     metadata.string(VOCABULARY_KEY, vocabulary.fingerprint());
     metadata.u64(WEIGHTS_VERSION_KEY, version.0);
 
-    let entries = entries(weights, quant);
-    out.write_all(&header(&metadata, &entries))?;
-    let mut buffer = Vec::with_capacity(4 * CHUNK);
-    for entry in &entries {
-        entry.write(&mut buffer, out)?;
-        out.write_all(&[0; ALIGNMENT][..padding(entry.bytes())])?;
-    }
-    Ok(())
+    write_entries(&metadata, &entries(weights, quant), out)
 }
 
 /// [`write()`] to a file, which appears whole or not at all: it is written beside its place, flushed to the disk and then renamed.
@@ -161,13 +172,29 @@ pub fn save(
     version: WeightsVersion,
     path: &Path,
 ) -> Result<(), GgufError> {
-    write_whole(path, |file| write(weights, vocabulary, quant, version, file)).map_err(|error| match error {
+    save_whole(path, |file| write(weights, vocabulary, quant, version, file))
+}
+
+/// Has `write` write a file whole or not at all; what the system says of it names the file.
+fn save_whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<(), GgufError>) -> Result<(), GgufError> {
+    write_whole(path, write).map_err(|error| match error {
         GgufError::Io(source) => GgufError::File {
             path: path.to_owned(),
             source,
         },
         other => other,
     })
+}
+
+/// Everything but what the metadata says.
+fn write_entries(metadata: &Metadata, entries: &[Entry], out: &mut impl Write) -> Result<(), GgufError> {
+    out.write_all(&header(metadata, entries))?;
+    let mut buffer = Vec::with_capacity(4 * CHUNK);
+    for entry in entries {
+        entry.write(&mut buffer, out)?;
+        out.write_all(&[0; ALIGNMENT][..padding(entry.bytes())])?;
+    }
+    Ok(())
 }
 
 /// The keys that say what is computed.
@@ -205,23 +232,24 @@ fn describe(config: &ModelConfig, quant: Quant, metadata: &mut Metadata) -> Resu
 }
 
 /// One tensor on its way into the file.
-struct Entry<'a> {
+struct Entry {
     name: String,
-    var: &'a Var,
+    /// A handle: nothing is copied.
+    tensor: Tensor,
     quant: Quant,
 }
 
 /// All tensors, in the order of [`ModelConfig::tensors`]. A tied output layer is left out: readers then take the embedding.
-fn entries<'w>(weights: &'w Weights, quant: Quant) -> Vec<Entry<'w>> {
+fn entries(weights: &Weights, quant: Quant) -> Vec<Entry> {
     let parts = Parts::from_ordered(weights.config(), weights.vars());
     let mut entries = Vec::with_capacity(weights.vars().len());
-    let mut push = |name: String, var: &'w Var| {
-        let quant = quant.for_tensor(var);
-        entries.push(Entry { name, var, quant });
+    let mut push = |name: String, tensor: &Tensor| {
+        let (tensor, quant) = (tensor.clone(), quant.for_tensor(tensor));
+        entries.push(Entry { name, tensor, quant });
     };
     push("token_embd.weight".to_owned(), parts.embed);
     for (layer, block) in parts.layers.into_iter().enumerate() {
-        for (role, var) in [
+        for (role, tensor) in [
             ("attn_norm", block.input_norm),
             ("attn_q", block.q),
             ("attn_k", block.k),
@@ -234,7 +262,7 @@ fn entries<'w>(weights: &'w Weights, quant: Quant) -> Vec<Entry<'w>> {
             ("ffn_up", block.up),
             ("ffn_down", block.down),
         ] {
-            push(format!("blk.{layer}.{role}.weight"), var);
+            push(format!("blk.{layer}.{role}.weight"), tensor);
         }
     }
     push("output_norm.weight".to_owned(), parts.norm);
@@ -245,7 +273,7 @@ fn entries<'w>(weights: &'w Weights, quant: Quant) -> Vec<Entry<'w>> {
 }
 
 /// Everything before the first tensor's bytes.
-fn header(metadata: &Metadata, entries: &[Entry<'_>]) -> Vec<u8> {
+fn header(metadata: &Metadata, entries: &[Entry]) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
     header.extend(FORMAT.to_le_bytes());
     header.extend((entries.len() as u64).to_le_bytes());
@@ -254,7 +282,7 @@ fn header(metadata: &Metadata, entries: &[Entry<'_>]) -> Vec<u8> {
     let mut offset = 0;
     for entry in entries {
         metadata::put_string(&mut header, &entry.name);
-        let shape = entry.var.dims();
+        let shape = entry.tensor.dims();
         header.extend((shape.len() as u32).to_le_bytes());
         // The format names the fastest dimension first.
         for &size in shape.iter().rev() {
@@ -273,15 +301,15 @@ fn padding(length: usize) -> usize {
     length.next_multiple_of(ALIGNMENT) - length
 }
 
-impl Entry<'_> {
+impl Entry {
     /// Its length in the file, without padding.
     fn bytes(&self) -> usize {
-        self.var.elem_count() / self.quant.block() * self.quant.dtype().type_size()
+        self.tensor.elem_count() / self.quant.block() * self.quant.dtype().type_size()
     }
 
     fn write(&self, buffer: &mut Vec<u8>, out: &mut impl Write) -> Result<(), GgufError> {
         // The handle itself if it is there already, as f32.
-        let tensor = self.var.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+        let tensor = self.tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         with_values(&tensor, |values| self.check(values))??;
         if self.quant == Quant::F32 {
             with_values(&tensor, |values| {

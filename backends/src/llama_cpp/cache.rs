@@ -22,9 +22,18 @@ struct Slot {
 impl Slot {
     /// How many decoded tokens at its front are those of `context`.
     fn shares(&self, context: &[u32]) -> usize {
-        let decoded = self.tokens[..self.decoded].iter();
-        decoded.zip(context).take_while(|(one, other)| one == other).count()
+        common_prefix(&self.tokens[..self.decoded], context)
     }
+}
+
+/// How many tokens two contexts begin with in common. Runs for every job at every step, over whole contexts: by blocks, which are compared
+/// as memory.
+fn common_prefix(one: &[u32], other: &[u32]) -> usize {
+    const BLOCK: usize = 64;
+    let blocks = one.chunks_exact(BLOCK).zip(other.chunks_exact(BLOCK));
+    let same = BLOCK * blocks.take_while(|(one, other)| one == other).count();
+    let rest = one[same..].iter().zip(&other[same..]);
+    same + rest.take_while(|(one, other)| one == other).count()
 }
 
 /// Where a context goes, and what of it is there already.
@@ -34,8 +43,10 @@ pub(super) struct Place {
     pub(super) slot: usize,
     /// Copy all of this sequence over it first.
     pub(super) copy_from: Option<usize>,
-    /// Then keep so many tokens; the rest is to be removed.
+    /// Then keep so many tokens.
     pub(super) keep: usize,
+    /// Whether there are more, which are to be removed.
+    pub(super) trim: bool,
 }
 
 /// All slots. Least recently entered ones go first, forgotten ones before all others.
@@ -56,6 +67,11 @@ impl Slots {
         }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Finds a place for `context` (at least one token) and pins it. At most all tokens but the last are kept: that one's logits are wanted.
     /// `None` where what is pinned has to be decoded first.
     pub(super) fn enter(&mut self, key: Key, context: &[u32]) -> Option<Place> {
@@ -67,6 +83,7 @@ impl Slots {
             Some(slot) => (slot, None, self.slots[slot].shares(wanted)),
             None => self.take(wanted)?,
         };
+        let trim = self.slots[copy_from.unwrap_or(slot)].tokens.len() > keep;
         if let Some(from) = copy_from {
             let tokens = self.slots[from].tokens[..keep].to_vec();
             self.slots[slot].tokens = tokens;
@@ -74,7 +91,12 @@ impl Slots {
         let entered = &mut self.slots[slot];
         entered.tokens.truncate(keep);
         (entered.decoded, entered.owner, entered.used, entered.pinned) = (keep, Some(key), self.clock, true);
-        Some(Place { slot, copy_from, keep })
+        Some(Place {
+            slot,
+            copy_from,
+            keep,
+            trim,
+        })
     }
 
     /// A slot for a context that has none: the one to overwrite, what to copy over it, and how much of it is shared.
@@ -155,11 +177,26 @@ mod tests {
         let mut slots = Slots::new(2, 2);
         assert_eq!(feed(&mut slots, 7, &[1, 2, 3]).keep, 0);
         let place = feed(&mut slots, 7, &[1, 2, 3, 4, 5]);
-        assert_eq!((place.keep, place.copy_from), (3, None));
+        assert_eq!((place.keep, place.copy_from, place.trim), (3, None, false));
         // The same again: the last token's logits are wanted.
-        assert_eq!(feed(&mut slots, 7, &[1, 2, 3, 4, 5]).keep, 4);
+        let place = feed(&mut slots, 7, &[1, 2, 3, 4, 5]);
+        assert_eq!((place.keep, place.trim), (4, true));
         // Another continuation.
-        assert_eq!(feed(&mut slots, 7, &[1, 2, 9]).keep, 2);
+        let place = feed(&mut slots, 7, &[1, 2, 9]);
+        assert_eq!((place.keep, place.trim), (2, true));
+    }
+
+    #[test]
+    fn contexts_are_compared_to_their_first_difference() {
+        let one: Vec<u32> = (0..200).collect();
+        for at in [0, 1, 63, 64, 65, 127, 128, 130, 199] {
+            let mut other = one.clone();
+            other[at] = 999;
+            assert_eq!(common_prefix(&one, &other), at);
+            assert_eq!(common_prefix(&other[..at], &one), at);
+            assert_eq!(common_prefix(&one, &one[..at]), at);
+        }
+        assert_eq!(common_prefix(&one, &one), 200);
     }
 
     #[test]

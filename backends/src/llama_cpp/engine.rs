@@ -1,7 +1,9 @@
 //! One context of llama.cpp and what is decoded in it.
 
-use super::cache::{Key, Slots};
+use super::adapter::Adapter;
+use super::cache::{Key, Place, Slots};
 use super::error::{LlamaCppError, LoadError};
+use super::file::FileInfo;
 use super::options::{KvPrecision, LlamaCppOptions};
 use super::{backend, log};
 use crate::sampling::Draw;
@@ -13,15 +15,17 @@ use llama_cpp_2::token::LlamaToken;
 use pulp::Arch;
 use rao_tree::Token;
 use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
 
-/// One token wanted. Its buffers go to the thread and come back.
+/// One token wanted. Its buffers are shared with the thread while it draws.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     pub(super) key: Key,
     /// The whole context, oldest first; at least one token.
-    pub(super) context: Vec<u32>,
+    pub(super) context: Arc<Vec<u32>>,
     /// What may be drawn; everything where `masked` is false.
-    pub(super) mask: Vec<u64>,
+    pub(super) mask: Arc<Vec<u64>>,
     pub(super) masked: bool,
     pub(super) temperature: f32,
     /// Picks from the distribution, in 0..1.
@@ -32,7 +36,10 @@ pub(super) struct Job {
 
 /// The context, the batch it decodes next, and what its sequences hold.
 pub(super) struct Engine<'m> {
+    model: &'m LlamaModel,
     context: LlamaContext<'m>,
+    /// What the context adds to the model. Behind it, so that it is dropped after it.
+    adapter: Option<Adapter<'m>>,
     batch: LlamaBatch<'static>,
     /// Tokens that fit the batch.
     room: usize,
@@ -75,7 +82,9 @@ impl<'m> Engine<'m> {
         log::clear();
         let context = model.new_context(backend, params).map_err(|_| refused(log::reason()))?;
         Ok(Self {
+            model,
             context,
+            adapter: None,
             batch: LlamaBatch::new(batch as usize, 1),
             room: batch as usize,
             slots: Slots::new(slots as usize, options.share_min as usize),
@@ -85,10 +94,31 @@ impl<'m> Engine<'m> {
         })
     }
 
-    /// Draws one token for every job. Where it fails, nothing is cached any more.
+    /// Samples the model with this adapter from now on, in the place of any other; `info` describes the model. Where the adapter is refused,
+    /// everything stays as it was.
+    pub(super) fn adapt(&mut self, info: &FileInfo, path: &Path) -> Result<(), LoadError> {
+        let mut adapter = Adapter::load(self.model, info, path)?;
+        let set = self.context.lora_adapter_set(adapter.inner(), 1.0);
+        set.map_err(|error| LoadError::Rejected {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        // The old one goes only now: in its place in memory, the new one would be taken for it.
+        self.adapter = Some(adapter);
+        // Keys and values are of the old one.
+        self.slots.clear();
+        for slot in 0..self.slots.len() {
+            // Without a range of positions it cannot fail.
+            let _ = self.context.clear_kv_cache_seq(Some(slot as u32), None, None);
+        }
+        Ok(())
+    }
+
+    /// Draws one token for every job. Where it fails, or a logit is not finite, nothing is cached any more.
     pub(super) fn run(&mut self, jobs: &mut [Job]) -> Result<(), LlamaCppError> {
         let run = self.try_run(jobs);
-        if run.is_err() {
+        // Numbers that are none outlive their sequence: attention multiplies them by 0 in the next.
+        if run.is_err() || jobs.iter().any(|job| job.drawn.is_none()) {
             self.batch.clear();
             self.wanted.clear();
             self.slots.clear();
@@ -107,7 +137,7 @@ impl<'m> Engine<'m> {
                 && let Some(job) = jobs.get(next)
                 && let Some(place) = self.slots.enter(job.key, &job.context)
             {
-                self.prepare(place.slot, place.copy_from, place.keep)?;
+                self.prepare(place)?;
                 missing += jobs[next].context.len() - place.keep;
                 entered.push((place.slot, next, place.keep));
                 next += 1;
@@ -142,9 +172,10 @@ impl<'m> Engine<'m> {
     }
 
     /// Makes llama.cpp's sequence hold what the cache says it keeps.
-    fn prepare(&mut self, slot: usize, copy_from: Option<usize>, keep: usize) -> Result<(), LlamaCppError> {
+    fn prepare(&mut self, place: Place) -> Result<(), LlamaCppError> {
         let failed = |error: &dyn std::fmt::Display| refused(&format!("its cache: {error}"));
-        if let Some(from) = copy_from {
+        let slot = place.slot;
+        if let Some(from) = place.copy_from {
             // Whole sequences only: parts of one cannot be copied between two stretches.
             self.context
                 .clear_kv_cache_seq(Some(slot as u32), None, None)
@@ -153,9 +184,12 @@ impl<'m> Engine<'m> {
                 .copy_kv_cache_seq(from as i32, slot as i32, None, None)
                 .map_err(|error| failed(&error))?;
         }
+        if !place.trim {
+            return Ok(());
+        }
         let removed = self
             .context
-            .clear_kv_cache_seq(Some(slot as u32), Some(keep as u32), None)
+            .clear_kv_cache_seq(Some(slot as u32), Some(place.keep as u32), None)
             .map_err(|error| failed(&error))?;
         if removed {
             Ok(())

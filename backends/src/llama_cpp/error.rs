@@ -36,6 +36,24 @@ pub enum LoadError {
         /// What it says.
         found: String,
     },
+    /// An adapter where a model is needed, or the other way round.
+    #[error("{}: a GGUF file of type {found:?}, where one of type {expected:?} is needed", path.display())]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What the caller needs.
+        expected: &'static str,
+    },
+    /// An adapter that cannot be applied as a whole.
+    #[error("{}: this adapter cannot be used: {reason}", path.display())]
+    Adapter {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Weights are missing at its end.
     #[error("{}: cut off: it has {len} bytes, its header speaks of {needed}; copy or export it again", path.display())]
     Truncated {

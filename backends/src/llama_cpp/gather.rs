@@ -5,6 +5,7 @@ use super::error::LlamaCppError;
 use crate::random::uniform;
 use crate::sampling::{SamplerError, begin, consult};
 use rao_tree::{Mask, Request, SequenceId};
+use std::sync::Arc;
 
 /// Asks the constraints, makes jobs of what is unfinished, and hands out what was drawn. Keeps its buffers.
 #[derive(Debug, Default)]
@@ -28,19 +29,21 @@ impl Gatherer {
         self.live.clear();
         let Self { live, masks, .. } = self;
         let mut ended = begin(batch, vocab, window, masks, |index| live.push(index))?;
+        self.line_up(batch, client);
         while !self.live.is_empty() {
-            self.gather(batch, client, words);
+            self.ask_for(batch, words);
             run(&mut self.jobs)?;
-            for (job, &index) in self.jobs.iter().zip(&self.live) {
+            for (job, &index) in self.jobs.iter_mut().zip(&self.live) {
                 let request = &mut batch[index];
                 let sequence = request.sequence;
                 let (token, logprob) = job.drawn.ok_or(SamplerError::NonFinite { sequence })?;
                 let mask = &mut self.masks[index * words..][..words];
                 request.completion.push(token, logprob, job.masked.then_some(&*mask));
+                // Nobody else has it any more, so that nothing is copied.
+                Arc::make_mut(&mut job.context).push(token.0);
                 request.stop = consult(request, mask, window, vocab);
                 ended += usize::from(request.stop.is_some());
             }
-            self.live.retain(|&index| batch[index].stop.is_none());
             if ended > 0 {
                 break;
             }
@@ -48,13 +51,13 @@ impl Gatherer {
         Ok(batch.iter().filter(|request| request.stop.is_some()).count())
     }
 
-    /// One job for every live request.
-    fn gather(&mut self, batch: &[Request<'_>], client: u64, words: usize) {
+    /// One job for every live request, with its context as it is now.
+    fn line_up(&mut self, batch: &[Request<'_>], client: u64) {
         self.jobs.truncate(self.live.len());
         self.jobs.resize_with(self.live.len(), || Job {
             key: (client, SequenceId(0)),
-            context: Vec::new(),
-            mask: Vec::new(),
+            context: Arc::default(),
+            mask: Arc::default(),
             masked: false,
             temperature: 0.0,
             uniform: 0.0,
@@ -63,15 +66,24 @@ impl Gatherer {
         for (job, &index) in self.jobs.iter_mut().zip(&self.live) {
             let request = &batch[index];
             job.key = (client, request.sequence);
-            job.context.clear();
-            let context = request.prompt.iter().chain(request.completion.tokens());
-            job.context.extend(context.map(|token| token.0));
-            job.masked = request.constraint.is_some();
-            job.mask.clear();
-            if job.masked {
-                job.mask.extend_from_slice(&self.masks[index * words..][..words]);
-            }
             job.temperature = request.temperature;
+            job.masked = request.constraint.is_some();
+            let context = Arc::make_mut(&mut job.context);
+            context.clear();
+            let tokens = request.prompt.iter().chain(request.completion.tokens());
+            context.extend(tokens.map(|token| token.0));
+        }
+    }
+
+    /// What the next token of every job may be, and where in its distribution it lies.
+    fn ask_for(&mut self, batch: &[Request<'_>], words: usize) {
+        for (job, &index) in self.jobs.iter_mut().zip(&self.live) {
+            let request = &batch[index];
+            if job.masked {
+                let mask = Arc::make_mut(&mut job.mask);
+                mask.clear();
+                mask.extend_from_slice(&self.masks[index * words..][..words]);
+            }
             job.uniform = uniform(request.seed, request.completion.len());
             job.drawn = None;
         }

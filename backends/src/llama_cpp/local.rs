@@ -19,6 +19,16 @@ pub struct Local<'m> {
 }
 
 impl Local<'_> {
+    /// As [`LlamaCpp::publish_adapter`](super::LlamaCpp::publish_adapter).
+    ///
+    /// # Errors
+    /// [`LoadError`]: the file is refused, and the old weights stay.
+    pub fn publish_adapter(&mut self, file: &ModelFile, version: WeightsVersion) -> Result<(), LoadError> {
+        self.engine.adapt(&self.info, file.path())?;
+        self.version = version;
+        Ok(())
+    }
+
     /// What the header of the file says.
     #[must_use]
     pub fn info(&self) -> &FileInfo {
@@ -45,8 +55,12 @@ pub fn on_this_thread<R>(
 ) -> Result<R, LoadError> {
     let options = options.in_range();
     let (model, info) = load(file, &options)?;
+    let mut engine = Engine::new(&model, &options)?;
+    if let Some(adapter) = file.adapter() {
+        engine.adapt(&info, adapter)?;
+    }
     let mut policy = Local {
-        engine: Engine::new(&model, &options)?,
+        engine,
         gatherer: Gatherer::default(),
         window: info.context_length.min(options.window) as usize,
         info,

@@ -17,10 +17,16 @@
 //! are not computed again. A new context starts from a copy of whatever slot shares the longest prefix with it: siblings share
 //! their instructions. Which slots are evicted changes time, never results.
 //!
+//! # Adapters
+//! [`LlamaCpp::publish_adapter`] puts a LoRA adapter beside the loaded weights, in the place of the last one: an update of a large, quantised
+//! policy then costs a small file. The base is not touched, so that what is drawn is a function of base and adapter, whatever was there
+//! before. llama.cpp adds the adapter's product to that of the base in f32; a merged and then quantised policy is another one.
+//!
 //! # Files
 //! Architecture `qwen3` (what [`crate::candle`] trains and `rao export` writes). A file of another architecture, one that was cut off, and one
 //! whose vocabulary is not the caller's are refused before llama.cpp sees them: it would abort the process on some.
 
+mod adapter;
 mod cache;
 mod engine;
 mod error;
@@ -34,7 +40,7 @@ mod quantise;
 mod thread;
 
 pub use error::{LlamaCppError, LoadError};
-pub use file::{FileInfo, inspect};
+pub use file::{AdapterInfo, FileInfo, inspect, inspect_adapter};
 pub use local::{Local, on_this_thread};
 pub use options::{KvPrecision, LlamaCppOptions, ModelFile};
 pub use policy::LlamaCpp;

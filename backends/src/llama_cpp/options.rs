@@ -4,26 +4,53 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A GGUF file that stays where it is as long as this lives: a path, or something that removes the file when it is dropped.
+/// A GGUF file that stays where it is as long as this lives: a path, or something that removes the file when it is dropped. A model may come
+/// with an adapter in a file of its own.
 #[derive(Clone)]
-pub struct ModelFile(Arc<dyn AsRef<Path> + Send + Sync>);
+pub struct ModelFile {
+    file: Guard,
+    adapter: Option<Guard>,
+}
+
+type Guard = Arc<dyn AsRef<Path> + Send + Sync>;
 
 impl ModelFile {
     /// Around a path or its guard.
     pub fn new(path: impl AsRef<Path> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(path))
+        Self {
+            file: Arc::new(path),
+            adapter: None,
+        }
+    }
+
+    /// The same model with this LoRA adapter, in the place of any other.
+    #[must_use]
+    pub fn with_adapter(self, adapter: Self) -> Self {
+        Self {
+            adapter: Some(adapter.file),
+            ..self
+        }
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        (*self.0).as_ref()
+        (*self.file).as_ref()
+    }
+
+    /// Where its adapter is.
+    #[must_use]
+    pub fn adapter(&self) -> Option<&Path> {
+        self.adapter.as_deref().map(AsRef::as_ref)
     }
 }
 
 impl std::fmt::Debug for ModelFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ModelFile").field(&self.path()).finish()
+        f.debug_struct("ModelFile")
+            .field("path", &self.path())
+            .field("adapter", &self.adapter())
+            .finish()
     }
 }
 

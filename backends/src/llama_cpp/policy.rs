@@ -25,6 +25,8 @@ struct Shared {
     options: LlamaCppOptions,
     version: Arc<AtomicU64>,
     clients: AtomicU64,
+    /// Held while weights are published, so that `state` names those that the thread got last.
+    publishing: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -40,13 +42,17 @@ struct State {
 }
 
 impl Shared {
+    fn publishing(&self) -> MutexGuard<'_, ()> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LlamaCpp {
-    /// Loads a file on a thread of its own and waits for it. Options outside their range are brought inside.
+    /// Loads a file, with its adapter if it has one, on a thread of its own and waits for it. Options outside their range are brought inside.
     ///
     /// # Errors
     /// [`LoadError`] names the file and what is wrong with it.
@@ -65,6 +71,7 @@ impl LlamaCpp {
             options,
             version,
             clients: AtomicU64::new(1),
+            publishing: Mutex::new(()),
             state: Mutex::new(state),
         };
         Ok(Self::handle(Arc::new(shared), 0))
@@ -78,11 +85,13 @@ impl LlamaCpp {
         }
     }
 
-    /// Draws from another file from the next token on, for every handle; what was cached is forgotten. Returns once the thread has it.
+    /// Draws from another file, with its own adapter or none, from the next token on, for every handle; what was cached is forgotten. Returns once
+    /// the thread has it.
     ///
     /// # Errors
     /// [`LlamaCppError::Load`]: the file is refused, and the old weights stay.
     pub fn publish(&self, file: ModelFile, version: WeightsVersion) -> Result<(), LlamaCppError> {
+        let _alone = self.shared.publishing();
         let info = self.ask(|reply| Command::Publish {
             file: file.clone(),
             version,
@@ -90,6 +99,24 @@ impl LlamaCpp {
         })??;
         let mut state = self.shared.state();
         (state.file, state.info) = (file, info);
+        Ok(())
+    }
+
+    /// Draws from the loaded file with this LoRA adapter from the next token on, for every handle; an earlier adapter is taken away, and what was
+    /// cached is forgotten. The file has to stay as long as `file` lives: a thread that is restarted reads it again. Returns once the thread
+    /// has it.
+    ///
+    /// # Errors
+    /// [`LlamaCppError::Load`]: the file is refused, and the old weights, with the old adapter, stay.
+    pub fn publish_adapter(&self, file: ModelFile, version: WeightsVersion) -> Result<(), LlamaCppError> {
+        let _alone = self.shared.publishing();
+        self.ask(|reply| Command::Adapt {
+            file: file.clone(),
+            version,
+            reply,
+        })??;
+        let mut state = self.shared.state();
+        state.file = state.file.clone().with_adapter(file);
         Ok(())
     }
 
@@ -260,15 +287,18 @@ mod tests {
     use rao_tree::{Completion, PolicyExt, Token};
     use std::path::Path;
 
+    fn file(name: &str) -> ModelFile {
+        ModelFile::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name))
+    }
+
     fn policy() -> LlamaCpp {
-        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-f32.gguf"));
         let options = LlamaCppOptions {
             slots: 4,
             window: 64,
             threads: 1,
             ..LlamaCppOptions::default()
         };
-        LlamaCpp::load(ModelFile::new(path), WeightsVersion(3), options).unwrap()
+        LlamaCpp::load(file("tiny-f32.gguf"), WeightsVersion(3), options).unwrap()
     }
 
     fn say(policy: &mut LlamaCpp) -> Result<[Token; 6], LlamaCppError> {
@@ -313,6 +343,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_thread_that_is_restarted_takes_the_last_adapter_up_again() {
+        let mut policy = policy();
+        let bare = say(&mut policy).unwrap();
+        policy
+            .publish_adapter(file("tiny-adapter.gguf"), WeightsVersion(4))
+            .unwrap();
+        let adapted = say(&mut policy).unwrap();
+        assert_ne!(adapted, bare);
+        kill(&policy);
+        assert_eq!(
+            (say(&mut policy).unwrap(), policy.weights()),
+            (adapted, WeightsVersion(4))
+        );
+        assert!(policy.incident().is_some());
     }
 
     #[test]

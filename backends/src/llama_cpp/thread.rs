@@ -1,5 +1,6 @@
 //! The thread that owns model and context, and what is said to it.
 
+use super::adapter::Adapter;
 use super::cache::Key;
 use super::engine::{Engine, Job};
 use super::error::{LlamaCppError, LoadError};
@@ -43,6 +44,12 @@ pub(super) enum Command {
         version: WeightsVersion,
         reply: Reply<Result<FileInfo, LoadError>>,
     },
+    /// Another adapter from the next token on.
+    Adapt {
+        file: ModelFile,
+        version: WeightsVersion,
+        reply: Reply<Result<(), LoadError>>,
+    },
     /// The node has ended.
     Forget(Key),
     /// Dies, for the tests of what happens then.
@@ -67,7 +74,7 @@ impl Thread {
         let (reply, loaded) = sync_channel(1);
         let handle = std::thread::Builder::new()
             .name("rao-llama-cpp".to_owned())
-            .spawn(move || serve(&file, &options, &version, &inbox, reply))?;
+            .spawn(move || serve(file, &options, &version, &inbox, reply))?;
         Ok((Self { commands, handle }, loaded))
     }
 
@@ -91,7 +98,7 @@ pub(super) fn load_lock() -> MutexGuard<'static, ()> {
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Checks a file and loads it.
+/// Checks a model's file and loads it. Its adapter, if it has one, is tried.
 pub(super) fn load(file: &ModelFile, options: &LlamaCppOptions) -> Result<(LlamaModel, FileInfo), LoadError> {
     let path = file.path();
     let info = inspect(path)?;
@@ -114,13 +121,19 @@ pub(super) fn load(file: &ModelFile, options: &LlamaCppOptions) -> Result<(Llama
         });
     }
     let backend = backend()?;
-    let _alone = load_lock();
-    log::clear();
-    let params = LlamaModelParams::default().with_n_gpu_layers(LAYERS_ON_DEVICE);
-    let model = LlamaModel::load_from_file(backend, path, &params).map_err(|_| LoadError::Rejected {
-        path: path.to_owned(),
-        reason: log::reason(),
-    })?;
+    let model = {
+        let _alone = load_lock();
+        log::clear();
+        let params = LlamaModelParams::default().with_n_gpu_layers(LAYERS_ON_DEVICE);
+        LlamaModel::load_from_file(backend, path, &params).map_err(|_| LoadError::Rejected {
+            path: path.to_owned(),
+            reason: log::reason(),
+        })?
+    };
+    if let Some(adapter) = file.adapter() {
+        // Now, while what is sampled until then is still there.
+        Adapter::load(&model, &info, adapter)?;
+    }
     Ok((model, info))
 }
 
@@ -130,38 +143,60 @@ enum End {
     Closed,
     /// Other weights have been loaded.
     Replaced {
-        model: LlamaModel,
-        info: FileInfo,
+        base: Base,
         version: WeightsVersion,
         reply: Reply<Result<FileInfo, LoadError>>,
     },
 }
 
+/// A loaded model, what its header says, and where it and its adapter lie.
+struct Base {
+    model: LlamaModel,
+    info: FileInfo,
+    file: ModelFile,
+}
+
+impl Base {
+    fn load(file: ModelFile, options: &LlamaCppOptions) -> Result<Self, LoadError> {
+        let (model, info) = load(&file, options)?;
+        Ok(Self { model, info, file })
+    }
+
+    /// A context of it, with its adapter.
+    fn engine(&self, options: &LlamaCppOptions) -> Result<Engine<'_>, LoadError> {
+        let mut engine = Engine::new(&self.model, options)?;
+        if let Some(adapter) = self.file.adapter() {
+            engine.adapt(&self.info, adapter)?;
+        }
+        Ok(engine)
+    }
+}
+
 fn serve(
-    file: &ModelFile,
+    file: ModelFile,
     options: &LlamaCppOptions,
     version: &AtomicU64,
     inbox: &Receiver<Command>,
     loaded: Reply<Result<FileInfo, LoadError>>,
 ) {
-    let (mut model, info) = match load(file, options) {
-        Ok(loaded) => loaded,
+    let mut base = match Base::load(file, options) {
+        Ok(base) => base,
         Err(error) => {
             let _ = loaded.send(Err(error));
             return;
         }
     };
-    let mut answer = Some((Ok(info), loaded));
+    let mut answer = Some(loaded);
     loop {
-        let end = match Engine::new(&model, options) {
+        let end = match base.engine(options) {
             Ok(mut engine) => {
-                if let Some((info, reply)) = answer.take() {
-                    let _ = reply.send(info);
+                if let Some(reply) = answer.take() {
+                    let _ = reply.send(Ok(base.info.clone()));
                 }
-                session(&mut engine, options, inbox)
+                session(&mut engine, &base.info, options, version, inbox)
             }
             Err(error) => {
-                if let Some((_, reply)) = answer.take() {
+                if let Some(reply) = answer.take() {
                     let _ = reply.send(Err(error));
                 }
                 return;
@@ -170,22 +205,27 @@ fn serve(
         match end {
             End::Closed => return,
             End::Replaced {
-                model: next,
-                info,
+                base: next,
                 version: number,
                 reply,
             } => {
                 // The old context is gone by now, so that the two never need room at the same time.
                 version.store(number.0, Ordering::Release);
-                model = next;
-                answer = Some((Ok(info), reply));
+                base = next;
+                answer = Some(reply);
             }
         }
     }
 }
 
 /// Answers until the weights change or nobody is left.
-fn session(engine: &mut Engine<'_>, options: &LlamaCppOptions, inbox: &Receiver<Command>) -> End {
+fn session(
+    engine: &mut Engine<'_>,
+    info: &FileInfo,
+    options: &LlamaCppOptions,
+    version: &AtomicU64,
+    inbox: &Receiver<Command>,
+) -> End {
     let mut waiting = Vec::new();
     let mut next = None;
     loop {
@@ -214,19 +254,23 @@ fn session(engine: &mut Engine<'_>, options: &LlamaCppOptions, inbox: &Receiver<
                 answer(engine, &mut waiting);
             }
             Command::Forget(key) => engine.forget(key),
-            Command::Publish { file, version, reply } => match load(&file, options) {
-                Ok((model, info)) => {
-                    return End::Replaced {
-                        model,
-                        info,
-                        version,
-                        reply,
-                    };
-                }
+            Command::Publish { file, version, reply } => match Base::load(file, options) {
+                Ok(base) => return End::Replaced { base, version, reply },
                 Err(error) => {
                     let _ = reply.send(Err(error));
                 }
             },
+            Command::Adapt {
+                file,
+                version: number,
+                reply,
+            } => {
+                let adapted = engine.adapt(info, file.path());
+                if adapted.is_ok() {
+                    version.store(number.0, Ordering::Release);
+                }
+                let _ = reply.send(adapted);
+            }
             #[cfg(test)]
             Command::Die => panic!("told to die"),
         }

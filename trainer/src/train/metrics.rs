@@ -69,6 +69,8 @@ pub struct StepMetrics {
     pub unjudged: usize,
     /// Environments that broke.
     pub faults: usize,
+    /// Why a sampler's thread died in this step and was restarted. Null where none did.
+    pub incident: Option<String>,
     /// Updates between the weights that drew the oldest tree and those of the first update.
     pub staleness: u64,
     /// Trees that were older than `rao.staleness_max`: not trained on, still compared with in the baselines.

@@ -2,6 +2,8 @@
 
 pub mod credit;
 #[cfg(feature = "candle")]
+mod incident;
+#[cfg(feature = "candle")]
 pub mod metrics;
 #[cfg(feature = "candle")]
 mod mismatch;

@@ -1,6 +1,7 @@
 //! The loop of recursive agent optimization: roll out groups of trees, assign credit, update, publish.
 
 use super::credit::{TreeCredit, assign};
+use super::incident::{self, IncidentWatch};
 use super::metrics::{Metrics, StepMetrics};
 use super::mismatch::MismatchWatch;
 use super::schedule::learning_rate;
@@ -86,6 +87,7 @@ pub async fn optimize(
     let mut order = TaskOrder::new(arm.tasks, crate::seed::derive(arm.seed, &[0]));
     let mut shuffle = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(arm.seed, &[1]));
     let mut watch = MismatchWatch::new(rao.mismatch_warn);
+    let mut incidents = IncidentWatch::default();
     let mut spent = Spent::default();
     loop {
         let position = match arm.budget {
@@ -137,9 +139,14 @@ pub async fn optimize(
             lr,
             rollout_seconds,
             train_seconds,
+            incident: incidents.observe(engine.policies_mut().filter_map(|sampler| sampler.incident())),
             ..StepMetrics::of(&groups, &credits, &reports, version, rao.staleness_max)?
         };
         if let Some(warning) = step.mismatch.and_then(|mismatch| watch.observe(mismatch)) {
+            phase.warn(&format!("{}, step {}: {warning}", arm.name, step.step));
+        }
+        if let Some(incident) = &step.incident {
+            let warning = incident::warning(incident);
             phase.warn(&format!("{}, step {}: {warning}", arm.name, step.step));
         }
         spent.steps += 1;
