@@ -60,7 +60,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         batch: 128,
         kv: KvPrecision::F16,
         vocab: Some(VOCAB),
-        fingerprint: Some(fingerprint()),
+        fingerprint: Some(fingerprint(VOCAB)),
         ..LlamaCppOptions::default()
     };
     let version = WeightsVersion(info.weights_version.unwrap_or(0));
@@ -114,7 +114,7 @@ fn run(
         seed: options.seed,
         limits,
     };
-    let mut settings = evaluate::settings(0.0, &Arc::new(Progress::default()));
+    let mut settings = evaluate::settings(0.0, VOCAB, &Arc::new(Progress::default()));
     settings.sink = Some(Arc::clone(&recorder) as _);
     let mut jobs = std::iter::once((0, job));
     let mut rollouts = Worker::new(policy).rollout(|| jobs.next(), &settings)?;

@@ -77,7 +77,7 @@ async fn line(run: &Path, quant: &str) -> Result<String, Box<dyn Error>> {
     let progress = Arc::new(Progress::default());
     let settings = Settings {
         keep_transcripts: true,
-        ..evaluate::settings(1.0, &progress)
+        ..evaluate::settings(1.0, policy.vocab(), &progress)
     };
     let rollouts = engine.rollout(jobs.collect(), &settings).await?;
     let transcripts: Vec<&Transcript> = rollouts.iter().flat_map(|rollout| &rollout.transcripts).collect();
@@ -103,7 +103,15 @@ async fn line(run: &Path, quant: &str) -> Result<String, Box<dyn Error>> {
     let same = theirs.iter().zip(&ours).filter(|(one, other)| one == other).count();
     let argmax = same as f64 / ours.len() as f64;
 
-    let scores = judge(&mut engine, &benchmark, &config, depth, "evaluation", &progress).await?;
+    let scores = judge(
+        &mut engine,
+        &benchmark,
+        &config,
+        (depth, policy.vocab()),
+        "evaluation",
+        &progress,
+    )
+    .await?;
     let (easy, medium) = (scores.easy.unwrap_or_default(), scores.medium.unwrap_or_default());
     Ok(format!(
         "| {quant} | {bytes} | {mean:.5} | {max:.4} | {argmax:.4} | {:.2} | {:.2} | {:.2} | {:.2} |",

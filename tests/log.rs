@@ -86,7 +86,7 @@ fn reread(rollout: &Rollout) -> Rollout {
 fn credit_from_the_log_equals_the_trainers_bit_for_bit() {
     let benchmark = official::embedded().unwrap();
     let config = Config::default();
-    let groups = groups(&benchmark, teacher(config.warmstart.teacher), &settings(16));
+    let groups = groups(&benchmark, teacher(config.warmstart.teacher, VOCAB), &settings(16));
     let reread: Vec<Vec<Rollout>> = groups.iter().map(|group| group.iter().map(reread).collect()).collect();
     use Rule::{Pooled, Rao, RootBroadcast, Sparse, TreeGrpo, TreeRl};
     for (rule, lambda) in [

@@ -70,6 +70,12 @@ pub struct Summary {
     pub total_seconds: f64,
     /// Seed of the run.
     pub seed: u64,
+    /// Bytes of memory that the run was predicted to take.
+    #[serde(default)]
+    pub memory_predicted: u64,
+    /// The most that it took, in bytes, on systems that tell.
+    #[serde(default)]
+    pub memory_peak: Option<u64>,
 }
 
 impl RunDir {

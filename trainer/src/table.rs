@@ -108,6 +108,8 @@ mod tests {
             train_seconds: 13.0,
             total_seconds: 30.0,
             seed: 0,
+            memory_predicted: 0,
+            memory_peak: None,
         };
         insta::assert_snapshot!(render(&summary));
     }

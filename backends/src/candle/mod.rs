@@ -42,7 +42,7 @@ use crate::file;
 
 pub use adapter::{Adapter, AdapterError, LoraConfig, Target};
 pub use batch::{Action, BatchError, PackedBatch};
-pub use candle_core::{DType, Device};
+pub use candle_core::{DType, Device, Var};
 pub use config::{ConfigError, ModelConfig, RopeScaling, RopeScalingError, Yarn};
 pub use learner::Learner;
 pub use loss::{Objective, SequenceRatio, StepReport};

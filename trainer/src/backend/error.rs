@@ -1,6 +1,7 @@
 //! [`BackendError`].
 
 use super::checkpoint::CheckpointError;
+use super::memory::DoesNotFit;
 use super::quant::Quant;
 use crate::sampler::OpenError;
 use rao_backends::candle::gguf::{GgufError, TokenizerVocabularyError, VocabularyError};
@@ -40,6 +41,9 @@ pub enum BackendError {
     /// The tokenizer beside a checkpoint cannot be copied.
     #[error("tokenizer: {0}")]
     Text(#[from] TextError),
+    /// The run takes more memory than there is.
+    #[error(transparent)]
+    Memory(#[from] Box<DoesNotFit>),
     /// Only LoRA has an adapter.
     #[error("this policy has no adapter: all its weights were trained; export it as safetensors or gguf")]
     NoAdapter,

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod error;
+pub mod memory;
 mod pack;
 mod quant;
 
@@ -14,7 +15,7 @@ use pack::pack;
 use quant::temporary_file;
 use rao_backends::candle::gguf::{self, Vocabulary};
 use rao_backends::candle::sampler::{Geometry, Sampler as CandleSampler, SamplerOptions, SamplerWeights};
-use rao_backends::candle::{AdamWConfig, Device, Learner, Qwen3, Weights};
+use rao_backends::candle::{AdamWConfig, Device, Learner, Qwen3, Var, Weights};
 use rao_tree::WeightsVersion;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,6 +109,32 @@ impl Trainee {
         let adapter = self.learner.model.adapter().ok_or(BackendError::NoAdapter)?;
         let base = self.origin.as_deref().unwrap_or(Path::new(""));
         Ok(adapter.save(directory, &base.display().to_string())?)
+    }
+
+    /// Writes the adapter as a GGUF file, in `f32` or `f16`, for llama.cpp to add to a file of the checkpoint, quantised or not.
+    ///
+    /// # Errors
+    /// [`BackendError::NoAdapter`] where all weights learn; [`BackendError::Gguf`].
+    pub fn export_adapter_gguf(&self, quant: gguf::Quant, path: &Path) -> Result<(), BackendError> {
+        let model = &self.learner.model;
+        let adapter = model.adapter().ok_or(BackendError::NoAdapter)?;
+        let mut numbers = Vec::new();
+        for (module, a, b) in adapter.modules() {
+            numbers.push((module, values(a)?, values(b)?));
+        }
+        let tensors: Vec<_> = numbers
+            .iter()
+            .map(|(module, a, b)| gguf::AdapterTensor { module, a, b })
+            .collect();
+        let vocabulary = self.vocabulary()?;
+        let adapter = gguf::Adapter {
+            tensors: &tensors,
+            rank: adapter.config().rank,
+            alpha: adapter.config().alpha as f32,
+            version: self.version,
+            fingerprint: Some(vocabulary.fingerprint()),
+        };
+        Ok(gguf::save_adapter(&adapter, model.config(), quant, path)?)
     }
 
     /// Writes a GGUF file with these weights, adapter merged, and the names of the tokens, whole or not at all.
@@ -232,6 +259,14 @@ impl Trainee {
         })
     }
 
+    /// Gives back what only updates need: the optimizer's moments, and intermediates.
+    ///
+    /// # Errors
+    /// [`BackendError::Learn`].
+    pub fn retire(&mut self) -> Result<(), BackendError> {
+        Ok(self.learner.retire()?)
+    }
+
     /// One update of the weights.
     ///
     /// # Errors
@@ -303,7 +338,7 @@ impl Trainee {
             Backend::Candle => self.exact_engine(threads),
             #[cfg(feature = "llama-cpp")]
             Backend::LlamaCpp => {
-                let file = self.file(&config.rollout)?;
+                let file = self.files(&config.rollout)?;
                 let context = config.limits.context.max(config.eval.limits.context);
                 Ok(sampler::open_file(
                     file,
@@ -335,9 +370,15 @@ impl Trainee {
                     sampler.publish(weights, self.version);
                 }
                 #[cfg(feature = "llama-cpp")]
-                Sampler::LlamaCpp(sampler) => sampler
-                    .publish(self.file(rollout)?, self.version)
-                    .map_err(|error| BackendError::Publish(error.to_string()))?,
+                Sampler::LlamaCpp(sampler) => {
+                    // Megabytes instead of gigabytes: what does not learn stays where it is.
+                    let published = if self.is_adapted() {
+                        sampler.publish_adapter(self.adapter_file()?, self.version)
+                    } else {
+                        sampler.publish(self.files(rollout)?, self.version)
+                    };
+                    published.map_err(|error| BackendError::Publish(error.to_string()))?;
+                }
             }
         }
         #[cfg(not(feature = "llama-cpp"))]
@@ -345,11 +386,23 @@ impl Trainee {
         Ok(())
     }
 
-    /// These weights in a file that is removed once no sampler needs it.
+    /// These weights in a file that is removed once no sampler needs it, with the adapter in one of its own.
     #[cfg(feature = "llama-cpp")]
-    fn file(&self, rollout: &Rollout) -> Result<rao_backends::llama_cpp::ModelFile, BackendError> {
+    fn files(&self, rollout: &Rollout) -> Result<rao_backends::llama_cpp::ModelFile, BackendError> {
         let path = temporary_file()?;
-        self.export(rollout.quant.parse()?, &path)?;
+        self.write_gguf(self.learner.model.weights(), rollout.quant.parse()?, &path)?;
+        let file = rao_backends::llama_cpp::ModelFile::new(path);
+        if self.is_adapted() {
+            Ok(file.with_adapter(self.adapter_file()?))
+        } else {
+            Ok(file)
+        }
+    }
+
+    #[cfg(feature = "llama-cpp")]
+    fn adapter_file(&self) -> Result<rao_backends::llama_cpp::ModelFile, BackendError> {
+        let path = temporary_file()?;
+        self.export_adapter_gguf(gguf::Quant::F32, &path)?;
         Ok(rao_backends::llama_cpp::ModelFile::new(path))
     }
 
@@ -358,6 +411,11 @@ impl Trainee {
         let geometry = Geometry::from(model.config());
         Ok(SamplerWeights::pack_from(&geometry, |name| model.effective(name))?)
     }
+}
+
+fn values(var: &Var) -> Result<Vec<f32>, BackendError> {
+    let read = var.flatten_all().and_then(|flat| flat.to_vec1());
+    read.map_err(|error| BackendError::Device(error.to_string()))
 }
 
 fn device(name: &str) -> Result<Device, BackendError> {

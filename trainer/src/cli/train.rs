@@ -1,6 +1,7 @@
 //! `rao train`.
 
 use anyhow::Context;
+use rao_trainer::backend::memory::{Bytes, Memory, available};
 use rao_trainer::config::Config;
 use rao_trainer::rollout::Progress;
 use rao_trainer::run::RunDir;
@@ -17,7 +18,9 @@ Examples:
   rao train --set seed=3 --set rao.steps=20          another seed, a shorter run
   rao train --set world.source=generated --set world.seed=7
   rao train --set rao.estimator.lambda=0.4 --run runs/lambda
-  rao train --print-config > my.toml; rao train --config my.toml")]
+  rao train --print-config > my.toml; rao train --config my.toml
+  rao train --set model.path=DIR --set lora.rank=16 --dtype bf16 --dry-run    a checkpoint: what it would take of memory
+  rao train --set model.path=DIR --set lora.rank=16 --dtype bf16              and training it")]
 pub struct Args {
     /// Configuration in TOML; keys that it does not name keep their defaults.
     #[arg(long, value_name = "FILE")]
@@ -28,6 +31,15 @@ pub struct Args {
     /// Directory of the run; it must be empty or not exist. Default: the first free runs/train-NNN.
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
+    /// Where the learner computes: cpu, cuda or metal. Short for --set device=...
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// How a frozen base is kept, with lora.rank above 0: f32, bf16 or f16. Short for --set dtype=...
+    #[arg(long, value_name = "TYPE")]
+    dtype: Option<String>,
+    /// Say how much memory the run would take, by part, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// Print the resolved configuration, every key with its value, and do nothing.
     #[arg(long)]
     print_config: bool,
@@ -37,10 +49,16 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCode> {
-    let config = Config::resolve(args.config.as_deref(), &args.settings)?;
+    let mut settings = args.settings.clone();
+    settings.extend(args.device.iter().map(|device| format!("device={device}")));
+    settings.extend(args.dtype.iter().map(|dtype| format!("dtype={dtype}")));
+    let config = Config::resolve(args.config.as_deref(), &settings)?;
     if args.print_config {
         super::print(&config.to_toml()?)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if args.dry_run {
+        return dry_run(&config, args.json);
     }
     let benchmark = environments::benchmark(&config.world)?;
     let plan = Plan::new(&config, &benchmark)?;
@@ -69,4 +87,33 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the run would take, and whether it fits.
+fn dry_run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let memory = Memory::predict(config)?;
+    let there = available(config);
+    let fits = memory.check(config).is_ok();
+    if json {
+        let parts: serde_json::Map<_, _> = memory
+            .parts()
+            .iter()
+            .map(|(part, bytes)| ((*part).to_owned(), (*bytes).into()))
+            .collect();
+        let found = serde_json::json!({ "parts": parts, "total": memory.total(), "available": there, "fits": fits });
+        super::print(&format!("{found}\n"))?;
+    } else {
+        let mut text: String = memory
+            .parts()
+            .iter()
+            .map(|(part, bytes)| format!("{part:<18}{:>12}\n", Bytes(*bytes).to_string()))
+            .collect();
+        text += &format!("{:<18}{:>12}\n", "in all", Bytes(memory.total()).to_string());
+        if let Some(there) = there {
+            let verdict = if fits { "it fits" } else { "it does not fit" };
+            text += &format!("{:<18}{:>12}   {verdict}\n", "there are", Bytes(there).to_string());
+        }
+        super::print(&text)?;
+    }
+    Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -3,7 +3,8 @@
 use super::metrics::Metrics;
 use super::optimize::{Arm, Budget, optimize};
 use super::{TrainError, warm_start};
-use crate::backend::Trainee;
+use crate::backend::memory::{Memory, peak};
+use crate::backend::{BackendError, Trainee};
 use crate::config::Config;
 use crate::display::Phase;
 use crate::environments::textcraft::{Benchmark, Difficulty, Task};
@@ -27,6 +28,7 @@ pub struct Plan<'a> {
     config: &'a Config,
     benchmark: &'a Benchmark,
     base: Trainee,
+    memory: Memory,
     tasks: Vec<&'a Task>,
 }
 
@@ -44,10 +46,15 @@ impl<'a> Plan<'a> {
             }
         }
         Trainee::check(config)?;
+        let memory = Memory::predict(config)?;
+        memory
+            .check(config)
+            .map_err(|error| BackendError::Memory(Box::new(error)))?;
         Ok(Self {
             config,
             benchmark,
             base: Trainee::new(config)?,
+            memory,
             tasks: of(difficulty).collect(),
         })
     }
@@ -62,6 +69,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
         config,
         benchmark,
         mut base,
+        memory,
         tasks,
     } = plan;
     let started = Instant::now();
@@ -70,6 +78,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
     let phase = Phase::begin("warm start", config.warmstart.steps as u64);
     warm_start(&mut base, benchmark, config, &mut metrics, &phase, progress)?;
     base.save(&run.policy("base"))?;
+    base.retire()?;
     if progress.is_stopped() {
         return Ok(Outcome::Interrupted);
     }
@@ -90,6 +99,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
         spent.steps, spent.tokens, spent.seconds
     ));
     recursive.save(&run.policy("recursive"))?;
+    recursive.retire()?;
 
     let mut flat = None;
     if config.flat.enabled && !progress.is_stopped() {
@@ -108,6 +118,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
             spent.steps, spent.tokens, spent.seconds
         ));
         twin.save(&run.policy("flat"))?;
+        twin.retire()?;
         flat = Some(twin);
     }
     let train_seconds = started.elapsed().as_secs_f64();
@@ -149,6 +160,8 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
         train_seconds,
         total_seconds,
         seed: config.seed,
+        memory_predicted: memory.total(),
+        memory_peak: peak(),
     };
     run.write_summary(&summary)?;
     Ok(Outcome::Finished(Box::new(summary)))
