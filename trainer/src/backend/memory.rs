@@ -1,8 +1,9 @@
 //! What a run will take of memory, said before it begins, and what there is.
 
 use super::checkpoint::{kept, lora, shape};
-use super::{BackendError, CACHE_BYTES, WINDOW};
+use super::{BackendError, CACHE_BYTES};
 use crate::config::{Backend, Config};
+use crate::environments::textcraft::Difficulty;
 use rao_backends::candle::{Footprint, ModelConfig, Update};
 use rao_tree::Mask;
 use std::fmt;
@@ -17,8 +18,12 @@ const NODE_ACTIONS: usize = 8;
 const TREE_NODES: usize = 30;
 /// Nodes of a tree of the teacher, on easy tasks.
 const LESSON_NODES: usize = 5;
-/// The program, its world and tasks, and what its threads and the allocator hold back.
-const PROGRAM: u64 = 40 << 20;
+/// The program, its world and tasks.
+const PROGRAM: u64 = 16 << 20;
+/// Nodes that are alive at the same time while a tree grows, at most; of a smaller tree it is about half.
+const ALIVE: usize = 2000;
+/// Trees that a thread evaluates at the same time.
+const EVALUATED: usize = 32;
 
 /// Bytes of a run at its peak, by part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,14 +92,16 @@ impl Memory {
             None => (policies * footprint.weights, 0),
         };
         let packed = 4 * (model.parameters() + model.vocab_size * model.hidden_size) as u64;
+        let rollouts = cache(&model, trees * TREE_NODES, threads);
+        let evaluation = cache(&model, evaluated(config, threads), threads);
         let sampler = match config.rollout.backend {
             // New weights are packed while the old ones are still there.
-            Backend::Candle => 2 * packed + threads as u64 * cache(&model, context, config),
+            Backend::Candle => 2 * packed + rollouts.max(evaluation),
             // A file in the page cache is not counted. The evaluation samples in full precision.
             Backend::LlamaCpp => {
                 let cells = context.next_multiple_of(256) * config.rollout.slots as usize;
                 let keys = 4 * (2 * model.num_hidden_layers * model.key_width() * cells) as u64;
-                (packed + keys).max(packed + threads as u64 * cache(&model, context, config))
+                packed + keys.max(evaluation)
             }
         };
         let words = Mask::words(model.vocab_size);
@@ -155,11 +162,27 @@ impl Memory {
     }
 }
 
-/// Keys and values that a sampler keeps of this model: what its cache may take, or what all contexts of a run need if that is less.
-fn cache(model: &ModelConfig, context: usize, config: &Config) -> u64 {
+/// Keys and values of so many nodes, or as much as the samplers' caches may take.
+fn cache(model: &ModelConfig, nodes: usize, threads: usize) -> u64 {
     let token = 4 * 2 * model.num_hidden_layers * model.key_width();
-    let contexts = config.limits.concurrent.max(config.eval.limits.concurrent) as usize * 64;
-    (contexts * context.min(WINDOW) * token).min(CACHE_BYTES) as u64
+    (nodes * NODE_TOKENS * token).min(threads * CACHE_BYTES) as u64
+}
+
+/// Nodes that are alive at the same time in the evaluation. Trees of the trained policy are as large as their tasks ask for.
+fn evaluated(config: &Config, threads: usize) -> usize {
+    let eval = &config.eval;
+    let nodes = |difficulty| match difficulty {
+        Difficulty::Easy => (eval.easy, 4),
+        Difficulty::Medium => (eval.medium, 29),
+        Difficulty::Hard => (eval.hard, 340),
+        Difficulty::Extreme => (eval.extreme, 8600),
+    };
+    let alive = eval.difficulties.iter().map(|&difficulty| {
+        let (limit, nodes) = nodes(difficulty);
+        let trees = if limit == 0 { usize::MAX } else { limit };
+        trees.min(threads * EVALUATED) * (nodes / 2).min(ALIVE)
+    });
+    alive.max().unwrap_or(0)
 }
 
 fn rayon_threads() -> usize {
