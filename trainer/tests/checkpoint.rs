@@ -202,7 +202,7 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         assert!(!here.join("run").exists());
     };
-    check(train(&["--set", "lora.rank=1000"]), &["rank 1000", "k_proj"]);
+    check(train(&["--set", "lora.rank=1000"]), &["rank 1000", "q_proj"]);
     check(
         train(&["--set", "lora.rank=4", "--set", r#"lora.targets=["qkv"]"#]),
         &["qkv", "q_proj"],
