@@ -1,9 +1,10 @@
 //! Training and full-precision sampling of one decoder architecture, Qwen3, with Candle.
 //!
-//! Made for small models trained from scratch: 100 thousand to some millions of parameters. Checkpoints of dense Qwen3 models load and are
-//! written as Hugging Face has them: f32, f16 or bf16, one file or shards. Nothing is quantised or offloaded while it is in use: on the
-//! CPU, training keeps weights, two moments and up to eight partial gradients, all f32. The [`sampler`] runs on the CPU only. [`gguf`]
-//! writes files for llama.cpp, quantised ones too.
+//! One code for models of 100 thousand parameters trained from scratch and for checkpoints of Qwen3: [`Weights`] are read from and written to
+//! Hugging Face directories, in f32, bf16 or f16, in one file or in shards. All weights learn, in f32, or an [`Adapter`] does (LoRA, as PEFT
+//! has it) on a base that may be kept in half precision. What is computed at once is bounded by tokens, not by the batch, and
+//! [checkpointing](Qwen3::with_checkpointing) keeps only what enters a block; [`Footprint`] says what it will take. Nothing is quantised or
+//! offloaded while it is in use, and the [`sampler`] runs on the CPU only. [`gguf`] writes files for llama.cpp, quantised ones too.
 //!
 //! On the CPU training runs on fused kernels ([`Kernels::Fused`]), elsewhere on Candle's operations ([`Kernels::Composite`]); tests
 //! hold the two together.
