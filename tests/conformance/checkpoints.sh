@@ -17,7 +17,7 @@ read_back() { "$python" "$here/roundtrip.py" "$@"; }
   --set rao.steps=3 --set 'eval.difficulties=["easy"]' --set eval.easy=5 >/dev/null 2>train.log || { cat train.log; exit 1; }
 
 "$rao" export run --format safetensors -o merged >/dev/null
-"$rao" export run --format safetensors --dtype bf16 --max-shard 0.0001 -o halves >/dev/null
+"$rao" export run --format safetensors --dtype bf16 --max-shard 0.00003 -o halves >/dev/null
 "$rao" export run --format adapter -o adapter >/dev/null
 "$logits" merged >merged.json
 "$logits" theirs/model adapter >adapted.json

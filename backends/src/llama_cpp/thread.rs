@@ -11,12 +11,16 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use rao_tree::WeightsVersion;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Requests that wait for the thread. Every handle has one under way, so more than that are hints to forget.
 const QUEUE: usize = 64;
+
+/// How long the thread looks for the next request before it sleeps.
+const AWAKE: Duration = Duration::from_micros(200);
 
 /// Layers on the accelerator, where there is one: all.
 const LAYERS_ON_DEVICE: u32 = if cfg!(any(feature = "cuda", feature = "metal")) {
@@ -231,9 +235,9 @@ fn session(
     loop {
         let command = match next.take() {
             Some(command) => command,
-            None => match inbox.recv() {
-                Ok(command) => command,
-                Err(_) => return End::Closed,
+            None => match wait(inbox) {
+                Some(command) => command,
+                None => return End::Closed,
             },
         };
         match command {
@@ -275,6 +279,20 @@ fn session(
             Command::Die => panic!("told to die"),
         }
     }
+}
+
+/// The next command, or `None` once nobody can ask any more. Looks for it a moment before it sleeps: between two steps the caller takes less
+/// time than waking a thread does, on a virtual machine above all.
+fn wait(inbox: &Receiver<Command>) -> Option<Command> {
+    let until = Instant::now() + AWAKE;
+    while Instant::now() < until {
+        match inbox.try_recv() {
+            Ok(command) => return Some(command),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => std::hint::spin_loop(),
+        }
+    }
+    inbox.recv().ok()
 }
 
 /// Runs everything that waits as one batch and sends each part back to where it came from.
