@@ -1,18 +1,23 @@
-//! Training tokens per second: forward, backward, clipping and AdamW, on every core.
+//! Training tokens per second and peak memory: forward, backward, clipping and AdamW, on every core.
 //!
-//! `cargo bench -p rao-backends --bench train` prints a line for people and one of JSON per case; `-- tiny` runs one case. Tokens are all tokens of
-//! the batch, also those that need not be computed; a case runs for about three seconds and reports the median step.
+//! `cargo bench -p rao-backends --bench train` prints a line for people and one of JSON per case, each from a process of its own; `-- tiny` runs
+//! one case. Tokens are all tokens of the batch, also those that need not be computed; a case runs for about three seconds and reports the
+//! median step. Peak memory (Linux) is the process's, beside it what it grew by from before there was a model, and what
+//! [`Footprint`] says.
 //!
 //! The batches are those of `tests/conformance/speed.py`, drawn by the same rules from another generator: `tiny` holds ragged sequences
-//! of 10 to 48 tokens, `1m` 32 of 256, 8,192 tokens each; half of them are actions, which were chosen among 5 to 15 allowed tokens.
+//! of 10 to 48 tokens, the others 32 or (`50m`) 8 of 256; half of them are actions, which were chosen among 5 to 15 allowed tokens.
+//! `-lora`: rank 16 on all projections of a base in bf16. `-checkpoint`: blocks are computed again on the way back.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rao_backends::candle::{
-    Action, AdamWConfig, Kernels, Learner, ModelConfig, Objective, PackedBatch, Qwen3, Weights,
+    Action, AdamWConfig, Adapter, Footprint, Kernels, Learner, LoraConfig, ModelConfig, Objective, PackedBatch, Qwen3,
+    Update, Weights,
 };
 
 struct Case {
@@ -20,22 +25,55 @@ struct Case {
     config: ModelConfig,
     batch: PackedBatch,
     kernels: Kernels,
+    lora: Option<LoraConfig>,
+    checkpointing: bool,
 }
 
+/// Argument of the process that writes a base in bf16: the case and the directory follow.
+const WRITE_BASE: &str = "--write-base";
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, name, directory] = &arguments[..]
+        && first == WRITE_BASE
+    {
+        return write_base(name, directory.as_ref());
+    }
     // Cargo adds `--bench`; what remains names cases.
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    for case in cases() {
-        if wanted.is_empty() || wanted.iter().any(|name| name == case.name) {
-            run(&case);
+    let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    if let [name] = wanted[..] {
+        return run(&case(name));
+    }
+    for name in NAMES {
+        if wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name) {
+            let status = this_program().arg(name).status().expect("this program runs again");
+            assert!(status.success(), "{name}: {status}");
         }
     }
 }
 
-fn cases() -> Vec<Case> {
+fn this_program() -> Command {
+    Command::new(std::env::current_exe().expect("the system names this program"))
+}
+
+const NAMES: [&str; 11] = [
+    "tiny",
+    "1m",
+    "5m",
+    "5m-checkpoint",
+    "5m-lora",
+    "5m-lora-checkpoint",
+    "50m",
+    "50m-checkpoint",
+    "50m-lora",
+    "50m-lora-checkpoint",
+    "tiny-composite",
+];
+
+fn case(name: &str) -> Case {
+    let name = NAMES.into_iter().find(|known| *known == name);
+    let name = name.unwrap_or_else(|| panic!("cases are {}", NAMES.join(", ")));
+    let size = name.split('-').next().unwrap_or(name);
     let tiny = ModelConfig::tiny(113);
     // About a million parameters, the shape that the stack was first measured with.
     let million = ModelConfig {
@@ -49,28 +87,40 @@ fn cases() -> Vec<Case> {
         tie_word_embeddings: false,
         ..tiny.clone()
     };
-    let tiny_batch = batch(&tiny, &ragged_lengths());
-    let long_batch = batch(&million, &[256; 32]);
-    vec![
-        Case {
-            name: "tiny",
-            config: tiny.clone(),
-            batch: tiny_batch.clone(),
-            kernels: Kernels::Fused,
+    // Proportions of Qwen3: two queries to a key, a feed-forward layer of three times the width.
+    let grown = |hidden_size: usize, num_hidden_layers: usize| ModelConfig {
+        hidden_size,
+        num_hidden_layers,
+        num_attention_heads: hidden_size / 64,
+        num_key_value_heads: hidden_size / 128,
+        head_dim: 64,
+        intermediate_size: 3 * hidden_size,
+        ..million.clone()
+    };
+    let (config, lengths) = match size {
+        "tiny" => (tiny, ragged_lengths()),
+        "1m" => (million, vec![256; 32]),
+        "5m" => (grown(256, 6), vec![256; 32]),
+        _ => (grown(768, 7), vec![256; 8]),
+    };
+    Case {
+        name,
+        batch: batch(&config, &lengths),
+        config,
+        kernels: if name.ends_with("-composite") {
+            Kernels::Composite
+        } else {
+            Kernels::Fused
         },
-        Case {
-            name: "1m",
-            config: million,
-            batch: long_batch,
-            kernels: Kernels::Fused,
-        },
-        Case {
-            name: "tiny-composite",
-            config: tiny,
-            batch: tiny_batch,
-            kernels: Kernels::Composite,
-        },
-    ]
+        lora: name.contains("-lora").then(|| LoraConfig::new(16)),
+        checkpointing: name.ends_with("-checkpoint"),
+    }
+}
+
+/// In a process of its own, so that the weights in f32 do not count.
+fn write_base(name: &str, directory: &std::path::Path) {
+    let weights = Weights::new(&case(name).config, 1, &Device::Cpu).expect("a valid configuration");
+    weights.save_as(directory, DType::BF16, None).expect("room on the disk");
 }
 
 /// Tokens of one batch.
@@ -125,12 +175,10 @@ fn batch(config: &ModelConfig, lengths: &[usize]) -> PackedBatch {
 }
 
 fn run(case: &Case) {
-    let weights = Weights::new(&case.config, 1, &Device::Cpu).expect("a valid configuration");
-    let mut model = Qwen3::new(weights).with_kernels(case.kernels).expect("on the CPU");
-    if let Some(micro) = std::env::var("MICRO_TOKENS").ok().and_then(|value| value.parse().ok()) {
-        model = model.with_micro_tokens(micro);
-    }
-    let mut learner = Learner::new(model, AdamWConfig::default()).expect("memory for two moments");
+    let threads = rayon::current_num_threads();
+    rayon::broadcast(|_| ());
+    let before = memory("VmRSS");
+    let mut learner = learner(case);
     let mut step = || {
         let start = Instant::now();
         learner
@@ -149,21 +197,79 @@ fn run(case: &Case) {
     let tokens = case.batch.tokens.len();
     let rate = |time: Duration| tokens as f64 / time.as_secs_f64();
     let (median, best) = (rate(times[times.len() / 2]), rate(times[0]));
-    let threads = rayon::current_num_threads();
+    let (parameters, trained) = (case.config.parameters(), learner.model.trained_parameters());
+    let (peak, predicted) = (memory("VmHWM"), predicted(case, threads));
+    let grown = peak.zip(before).map(|(peak, before)| peak - before);
+    let off = grown.map_or(f64::NAN, |grown| 100.0 * (predicted / grown - 1.0));
     println!(
-        "{:15} {:9} parameters {:6} tokens {:6} actions {threads} threads: {median:9.0} tokens/s (best {best:.0}, {:.0} per CPU second)",
+        "{:20} {parameters:9} parameters {tokens:6} tokens {:6} actions {threads} threads: {median:9.0} tokens/s (best {best:.0}, \
+        {:.0} per CPU second), peak {:.0} MiB, {:.0} of them training, {predicted:.0} predicted ({off:+.0} %)",
         case.name,
-        case.config.parameters(),
-        tokens,
         case.batch.actions.len(),
         cpu_rate.unwrap_or(f64::NAN),
+        peak.unwrap_or(f64::NAN),
+        grown.unwrap_or(f64::NAN),
     );
     println!(
         "{}",
-        serde_json::json!({"case": case.name, "parameters": case.config.parameters(), "tokens": tokens,
+        serde_json::json!({"case": case.name, "parameters": parameters, "trained": trained, "tokens": tokens,
             "actions": case.batch.actions.len(), "threads": threads, "tokens_per_s": median, "tokens_per_s_best": best,
-            "tokens_per_cpu_s": cpu_rate})
+            "tokens_per_cpu_s": cpu_rate, "peak_mib": peak, "training_mib": grown, "predicted_mib": predicted})
     );
+}
+
+fn learner(case: &Case) -> Learner {
+    let weights = if case.lora.is_some() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut writer = this_program();
+        writer.arg(WRITE_BASE).arg(case.name).arg(directory.path());
+        assert!(writer.status().expect("this program runs again").success());
+        Weights::load_as(directory.path(), DType::BF16, &Device::Cpu).expect("what was just written")
+    } else {
+        Weights::new(&case.config, 1, &Device::Cpu).expect("a valid configuration")
+    };
+    let mut model = Qwen3::new(weights)
+        .with_kernels(case.kernels)
+        .expect("on the CPU")
+        .with_checkpointing(case.checkpointing);
+    if let Some(micro) = micro_tokens() {
+        model = model.with_micro_tokens(micro);
+    }
+    if let Some(lora) = &case.lora {
+        let adapter = Adapter::new(&case.config, lora.clone(), 1, &Device::Cpu).expect("a rank that fits");
+        model = model.with_adapter(adapter).expect("made for this model");
+    }
+    Learner::new(model, AdamWConfig::default()).expect("memory for two moments")
+}
+
+/// Tokens that are computed at once, where the environment says so.
+fn micro_tokens() -> Option<usize> {
+    std::env::var("MICRO_TOKENS").ok()?.parse().ok()
+}
+
+/// What [`Footprint`] says, in MiB.
+fn predicted(case: &Case, threads: usize) -> f64 {
+    let lengths = case.batch.cu_seqlens.windows(2).map(|pair| pair[1] - pair[0]);
+    let update = Update {
+        dtype: if case.lora.is_some() { DType::BF16 } else { DType::F32 },
+        lora: case.lora.clone(),
+        tokens: micro_tokens().unwrap_or(0),
+        longest: lengths.max().unwrap_or(0),
+        batch: case.batch.tokens.len(),
+        checkpointing: case.checkpointing,
+        threads,
+    };
+    Footprint::of(&case.config, &update).total() as f64 / f64::from(1 << 20)
+}
+
+/// A line of the process's status in MiB, where the system tells: `VmRSS` now, `VmHWM` at its peak.
+fn memory(line: &str) -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let rest = status
+        .lines()
+        .find_map(|each| each.strip_prefix(line)?.strip_prefix(':'))?;
+    let kib: f64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
 }
 
 /// CPU time of all threads so far, where the system tells: on a machine shared with others, wall time says little.

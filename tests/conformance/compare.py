@@ -5,9 +5,10 @@
 A command prints JSON lines among whatever else; lines with "case" and "tokens_per_s" count, but not those with
 "masked": false, which the twin has no equal of. `live` is the number of nodes on the whole machine; lines that differ only
 in how these are spread over threads and samplers are one case, and the fastest stands for it. Where both sides name their
-"context" and differ, or their "tokens" or "actions" of one update and differ by more than 1 %, there is no ratio. Figures are medians over the rounds, with the
-smallest and largest. A machine that does other work changes both sides within a round, so the ratio of a round is
-steadier than either figure: the last columns give its median and range.
+"context" and differ, or their "tokens", "actions", "parameters" or "trained" (how many learn) and differ by more than
+1 %, there is no ratio. Figures are medians over the rounds, with the smallest and largest. A machine that does other work
+changes both sides within a round, so the ratio of a round is steadier than either figure: the columns after the figures
+give its median and range. The last two are the peak memory of either side's process, where it says "peak_mib".
 """
 
 import argparse
@@ -26,8 +27,10 @@ ROOT = HERE.parent.parent
 
 Key = tuple[str, str, int]  # what, case, live (0 for training)
 contexts: dict[Key, dict[str, list]] = {}
-sizes: dict[tuple[Key, str], dict[str, float]] = {}  # key, "tokens" or "actions": by engine
+SIZES = ("tokens", "actions", "parameters", "trained")
+sizes: dict[tuple[Key, str], dict[str, float]] = {}  # key, one of SIZES: by engine
 SIZE_TOLERANCE = 0.01
+peaks: dict[tuple[Key, str], list[float]] = {}  # key, engine: MiB by round
 Figures = dict[str, dict[Key, dict[int, tuple[float, str]]]]  # engine, key, round: tokens/s and how
 
 
@@ -41,13 +44,17 @@ def main() -> int:
     args.add_argument("--rao-train", default="cargo bench -p rao-backends --bench train")
     args.add_argument("--torch", default=shlex.join([sys.executable, str(HERE / "speed.py")]))
     args.add_argument("--timeout-s", type=float, default=1800.0, help="for one command")
+    args.add_argument("--cpu", action="store_true", help="compare tokens per second of processor time, for a machine that is "
+                      "shared: with one thread on either side (RAYON_NUM_THREADS=1, --threads 1), because waiting ones spin")
     args.add_argument("--json", action="store_true", help="the table as JSON lines")
     args = args.parse_args()
     rounds = args.rounds or (1 if args.quick else 3)
     torch = args.torch + (" --quick" if args.quick else "") + (f" --case {args.case}" if args.case else "")
+    # The project's bench of training takes cases too: the large ones take a while.
+    rao_train = args.rao_train + (f" -- {args.case.replace(',', ' ')}" if args.case else "")
     commands = []
     for what in args.what.split(","):
-        commands.append(("rao", what, {"sample": args.rao_sample, "train": args.rao_train}[what]))
+        commands.append(("rao", what, {"sample": args.rao_sample, "train": rao_train}[what]))
         commands.append(("torch", what, f"{torch} --what {what}"))
 
     figures: Figures = {"rao": {}, "torch": {}}
@@ -56,6 +63,8 @@ def main() -> int:
         for engine, what, command in commands:
             start = time.monotonic()
             lines, error = run(command, args.timeout_s)
+            if args.cpu:
+                lines = [line | {"tokens_per_s": line["tokens_per_cpu_s"]} for line in lines if line.get("tokens_per_cpu_s")]
             found = best_of_threads(lines, engine, what)
             if args.case:
                 found = {key: value for key, value in found.items() if key[1] in args.case.split(",")}
@@ -108,9 +117,11 @@ def best_of_threads(lines: list[dict], engine: str, what: str) -> dict[Key, tupl
         key = (line.get("what", what), str(line["case"]), int(line.get("live", 0)))
         if "context" in line:
             contexts.setdefault(key, {})[engine] = line["context"]
-        for size in ("tokens", "actions"):
+        for size in SIZES:
             if size in line:
                 sizes.setdefault((key, size), {})[engine] = line[size]
+        if line.get("peak_mib"):
+            peaks.setdefault((key, engine), []).append(float(line["peak_mib"]))
         note = f"{line['threads']}t" if "threads" in line else ""
         note += f" {line['layout']}" if "layout" in line else ""
         note += f" {line['samplers']}p" if line.get("samplers", 1) > 1 else ""
@@ -122,7 +133,8 @@ def best_of_threads(lines: list[dict], engine: str, what: str) -> dict[Key, tupl
 
 
 def show(figures: Figures, as_json: bool) -> None:
-    rows = [("case", "rao tokens/s", "min-max", "how", "torch tokens/s", "min-max", "how", "ratio", "min-max")]
+    rows = [("case", "rao tokens/s", "min-max", "how", "torch tokens/s", "min-max", "how", "ratio", "min-max", "rao MiB",
+             "torch MiB")]
     for key in sorted({*figures["rao"], *figures["torch"]}):
         what, case, live = key
         row = [f"{what} {case}" + (f" live {live}" if live else "")]
@@ -138,13 +150,14 @@ def show(figures: Figures, as_json: bool) -> None:
         if len({json.dumps(context) for context in contexts.get(key, {}).values()}) > 1:
             note(f"{row[0]}: the contexts differ: {contexts[key]}")
             ratios = []
-        for size in ("tokens", "actions"):
+        for size in SIZES:
             found = sizes.get((key, size), {}).values()
             if found and max(found) - min(found) > SIZE_TOLERANCE * max(found):
-                note(f"{row[0]}: the {size} of one update differ: {sizes[key, size]}")
+                note(f"{row[0]}: the {size} differ: {sizes[key, size]}")
                 ratios = []
-        row += spread(ratios, "{:.2f}")
-        line["ratio"] = stats(ratios)
+        memory = {engine: peaks.get((key, engine), []) for engine in ("rao", "torch")}
+        row += [*spread(ratios, "{:.2f}"), *(spread(taken, "{:,.0f}")[0] for taken in memory.values())]
+        line |= {"ratio": stats(ratios), "peak_mib": {engine: stats(taken) for engine, taken in memory.items()}}
         rows.append(tuple(row))
         if as_json:
             print(json.dumps(line))

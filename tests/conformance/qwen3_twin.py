@@ -49,6 +49,8 @@ class Config:
 CONFIGS = {
     "tiny": Config(hidden=64, layers=2, heads=4, kv_heads=4, head_dim=16, ff=128, vocab=113, rope_theta=1000.0),
     "1m": Config(hidden=128, layers=4, heads=4, kv_heads=4, head_dim=32, ff=384, vocab=512, rope_theta=10000.0),
+    "5m": Config(hidden=256, layers=6, heads=4, kv_heads=2, head_dim=64, ff=768, vocab=512, rope_theta=10000.0),
+    "50m": Config(hidden=768, layers=7, heads=12, kv_heads=6, head_dim=64, ff=2304, vocab=512, rope_theta=10000.0),
 }
 
 
@@ -80,26 +82,61 @@ class RmsNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         normal, inverse, weight = ctx.saved_tensors
-        grad_weight = (grad * normal).view(-1, *weight.shape).sum(0)
+        learns = ctx.needs_input_grad[1]
+        grad_weight = (grad * normal).view(-1, *weight.shape).sum(0) if learns else None
         grad = grad * weight
         along = torch.linalg.vecdot(grad, normal).unsqueeze(-1).mul_(1 / normal.shape[-1])
         return torch.addcmul(grad, normal, along, value=-1).mul_(inverse), grad_weight, None
 
 
+class LowRank(nn.Module):
+    """LoRA on matrices that lie one above the other in one frozen product.
+
+    Factors for each of them, as PEFT has it, but one product for all A.
+    """
+
+    def __init__(self, inner: int, outer: list[int], rank: int, alpha: float):
+        super().__init__()
+        self.base = nn.Linear(inner, sum(outer), bias=False).requires_grad_(False)
+        bound = inner ** -0.5
+        self.a = nn.Parameter(torch.empty(rank * len(outer), inner).uniform_(-bound, bound))
+        self.b = nn.ParameterList(torch.zeros(width, rank) for width in outer)
+        self.rank, self.outer, self.scale = rank, outer, alpha / rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, low = self.base(x).split(self.outer, -1), F.linear(x, self.a).split(self.rank, -1)
+        parts = [torch.addmm(y, low, b.t(), alpha=self.scale) for y, low, b in zip(y, low, self.b)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    def merged(self) -> Tensor:
+        added = [b @ a for a, b in zip(self.a.split(self.rank), self.b)]
+        return self.base.weight + self.scale * torch.cat(added)
+
+
+def is_factor(name: str) -> bool:
+    """Whether a parameter of this name is A or B of an adapter: `...qkv.a`, `...qkv.b.0`."""
+    return name.endswith(".a") or ".b." in name
+
+
 class Block(nn.Module):
     """One layer. Query, key and value are one product, gate and up another: fewer calls, the same numbers."""
 
-    def __init__(self, c: Config):
+    def __init__(self, c: Config, rank: int = 0):
         super().__init__()
         self.c = c
+        q, k = c.heads * c.head_dim, c.kv_heads * c.head_dim
+
+        def linear(inner: int, *outer: int) -> nn.Module:
+            return LowRank(inner, list(outer), rank, 2.0 * rank) if rank else nn.Linear(inner, sum(outer), bias=False)
+
         self.input_norm = nn.Parameter(torch.ones(c.hidden))
-        self.qkv = nn.Linear(c.hidden, (c.heads + 2 * c.kv_heads) * c.head_dim, bias=False)
+        self.qkv = linear(c.hidden, q, k, k)
         self.q_norm = nn.Parameter(torch.ones(c.head_dim))
         self.k_norm = nn.Parameter(torch.ones(c.head_dim))
-        self.o = nn.Linear(c.heads * c.head_dim, c.hidden, bias=False)
+        self.o = linear(q, c.hidden)
         self.post_norm = nn.Parameter(torch.ones(c.hidden))
-        self.gate_up = nn.Linear(c.hidden, 2 * c.ff, bias=False)
-        self.down = nn.Linear(c.ff, c.hidden, bias=False)
+        self.gate_up = linear(c.hidden, c.ff, c.ff)
+        self.down = linear(c.ff, c.hidden)
 
     def qk_norm(self) -> Tensor:
         c = self.c
@@ -120,16 +157,20 @@ class Block(nn.Module):
 
 
 class Qwen3(nn.Module):
-    def __init__(self, c: Config, context: int = 512):
+    """`rank`: LoRA on all projections, alpha twice the rank; nothing else learns then."""
+
+    def __init__(self, c: Config, context: int = 512, rank: int = 0):
         super().__init__()
         self.c = c
         self.embed = nn.Embedding(c.vocab, c.hidden)
-        self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
+        self.blocks = nn.ModuleList(Block(c, rank) for _ in range(c.layers))
         self.norm = nn.Parameter(torch.ones(c.hidden))
         self.head = nn.Linear(c.hidden, c.vocab, bias=False)
-        for p in self.parameters():
-            if p.dim() == 2:
+        for name, p in self.named_parameters():
+            if p.dim() == 2 and not is_factor(name):
                 nn.init.normal_(p, std=0.02)
+            if rank:
+                p.requires_grad_(is_factor(name))
         if c.tied:
             self.head.weight = self.embed.weight
         half = c.head_dim // 2
@@ -280,8 +321,10 @@ def check() -> None:
     torch.manual_seed(0)
     x, w = (torch.randn(n, 8, dtype=torch.double, requires_grad=True) for n in (3, 1))
     torch.autograd.gradcheck(lambda x, w: rms_norm(x, w[0], 1e-6), (x, w))
-    configs = dict(CONFIGS, grouped=Config(64, 2, 4, 2, 16, 128, 113, 1000.0, tied=True))
-    for name, c in configs.items():
+    grouped = Config(64, 2, 4, 2, 16, 128, 113, 1000.0, tied=True)
+    check_low_rank(grouped)
+    # Not the large ones: at this scale of the weights they have no digits left.
+    for name, c in {"tiny": CONFIGS["tiny"], "1m": CONFIGS["1m"], "grouped": grouped}.items():
         model = Qwen3(c)
         for p in model.parameters():
             nn.init.normal_(p, std=0.3)  # large enough that attention and norms matter
@@ -307,6 +350,31 @@ def check() -> None:
         want = (torch.stack([p[-1] for p in plain]) + masked).log_softmax(-1)
         torch.testing.assert_close(logp, want.gather(1, token[:, None])[:, 0], rtol=1e-4, atol=1e-4)
         print(f"{name}: {sum(p.numel() for p in model.parameters())} parameters, all passes agree")
+
+
+def check_low_rank(c: Config) -> None:
+    """An adapted model against a plain one with the sums as its weights: logits, and gradients by the chain rule."""
+    model, plain, rank = Qwen3(c, rank=4), Qwen3(c), 4
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.2)
+    adapted = {name: module for name, module in model.named_modules() if isinstance(module, LowRank)}
+    state = {name: p for name, p in model.state_dict().items() if not is_factor(name) and ".base." not in name}
+    plain.load_state_dict(state | {f"{name}.weight": module.merged().detach() for name, module in adapted.items()})
+    tokens, positions, attend = torch.arange(9), torch.arange(9), causal([(1, 9)], c.heads, c.kv_heads)
+    logits, expected = (m.logits(m(tokens, positions, attend)) for m in (model, plain))
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+    slope = torch.randn_like(logits)
+    (logits * slope).sum().backward()
+    (expected * slope).sum().backward()
+    weights = dict(plain.named_parameters())
+    for name, module in adapted.items():
+        whole = weights[f"{name}.weight"].grad.split(module.outer)
+        for grad, a, b, da in zip(whole, module.a.split(rank), module.b, module.a.grad.split(rank)):
+            for found, want in ((da, module.scale * b.t() @ grad), (b.grad, module.scale * grad @ a.t())):
+                torch.testing.assert_close(found, want, rtol=1e-3, atol=1e-4 * want.abs().max().item())
+    for name, p in model.named_parameters():
+        assert (p.grad is not None) == is_factor(name), name
+    print("low rank: logits and gradients of a merged model")
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Times the PyTorch twin: one JSON line per case on standard output.
 
-    python speed.py [--quick] [--what sample,train] [--case tiny,1m] [--live 1,64,256] [--threads 1,2] [--samplers 1,2]
+    python speed.py [--quick] [--what sample,train] [--case tiny,1m,5m,50m,50m-lora] [--live 1,64,256] [--threads 1,2]
+                    [--samplers 1,2]
 
 Sampling: `live` rows decode together from a prompt of 3 tokens to a context of 48 (`--contexts` takes others), sampling
 among about 10 allowed tokens per row and keeping the log-probability. `tokens_per_s` counts sampled tokens over the time
@@ -8,9 +9,11 @@ of the steps, the prompt excluded; the time of one prompt pass stands beside it.
 of threads; two samplers are two processes of one thread that share the `live` rows, added up.
 
 Training: forward, CISPO loss on half of the tokens (with their lists of allowed tokens), backward, clipping by norm,
-fused AdamW: one update on 8,192 real tokens (tiny: ragged, 10 to 48, mean about 17; 1m: 32 x 256). Padding is never
-counted; `tokens` and `actions` say what one update holds. Every layout in LAYOUTS and every number of threads is tried;
-the line gives the fastest and names it.
+fused AdamW: one update on 8,192 real tokens (tiny: ragged, 10 to 48, mean about 17; 1m and 5m: 32 x 256) or, for 50m,
+8 x 256. `50m-lora` trains LoRA of rank 16 on all projections, over a frozen base in f32. Padding is never counted; `tokens`
+and `actions` say what one update holds. Every layout in LAYOUTS and every number of threads is tried; the line gives the
+fastest and names it. `peak_mib` is what a process of its own took that did nothing but three updates in that layout,
+`idle_mib` what it took before there was a model (Linux).
 """
 
 import argparse
@@ -22,16 +25,20 @@ import math
 import multiprocessing
 import random
 import statistics
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from qwen3_twin import CONFIGS, Config, Qwen3, Sampler, causal
+from qwen3_twin import CONFIGS, Config, LowRank, Qwen3, Sampler, causal
 
 CONTEXTS = {"tiny": (3, 48), "1m": (3, 48)}  # case: prompt, context
+TRAINED = ("tiny", "1m", "5m", "50m", "50m-lora")
+RANK = 16  # of `-lora`
 BATCH_TOKENS = 8192
 ALLOWED_MAX = 16  # lists of 5 to 15 allowed tokens, 10 on average, padded to this
 RATIO_MAX = 5.0  # the clip of CISPO
@@ -45,21 +52,27 @@ def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--quick", action="store_true", help="one repetition; a span of more than 64 tokens is cut to its middle 32")
     args.add_argument("--what", default="sample,train")
-    args.add_argument("--case", default="tiny,1m")
+    args.add_argument("--case", help="default: all")
     args.add_argument("--live", default="1,64,256")
     args.add_argument("--threads", default="1,2")
     args.add_argument("--samplers", default="1,2")
     args.add_argument("--contexts", default="", help="prompt and end of sampling for some cases, such as 1m=3:48")
+    args.add_argument("--peak", metavar="CASE:LAYOUT", help="three updates with one number of --threads, and the memory they took")
     args = args.parse_args()
-    if unknown := ({*args.case.split(",")} - {*CONTEXTS}) | ({*args.what.split(",")} - {"sample", "train"}):
+    cases = args.case.split(",") if args.case else None
+    if unknown := ({*(cases or [])} - {*TRAINED}) | ({*args.what.split(",")} - {"sample", "train"}):
         sys.exit(f"unknown: {', '.join(sorted(unknown))}")
     for given in filter(None, args.contexts.split(",")):
         case, _, bounds = given.partition("=")
         CONTEXTS[case] = tuple(int(n) for n in bounds.split(":"))
     threads = [int(t) for t in args.threads.split(",")]
     keep_freed_memory()
+    if args.peak:
+        print(json.dumps(peak(*args.peak.split(":"), threads[0])))
+        return
     for what in args.what.split(","):
-        for case in args.case.split(","):
+        known = CONTEXTS if what == "sample" else TRAINED
+        for case in [case for case in cases or known if case in known]:
             if what == "train":
                 emit({"case": case, "what": what, **train(case, threads, args.quick)})
                 continue
@@ -164,20 +177,59 @@ def sampler_process(work: Decoding, barrier, results) -> None:
     results.put(work.speeds([1], lambda: barrier.wait(timeout=600))[0][1])
 
 
-def train(case: str, threads: list[int], quick: bool) -> dict:
-    config = CONFIGS[case]
-    lengths = ragged_lengths() if case == "tiny" else [256] * 32
+def lengths_of(case: str) -> list[int]:
+    return ragged_lengths() if case == "tiny" else [256] * (8 if case.startswith("50m") else 32)
+
+
+def learner(case: str) -> tuple[Qwen3, torch.optim.Optimizer]:
+    size, _, lora = case.partition("-")
     torch.manual_seed(0)
-    model = Qwen3(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.017, fused=True)
+    model = Qwen3(CONFIGS[size], rank=RANK if lora else 0)
+    return model, torch.optim.AdamW(trained(model), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.017, fused=True)
+
+
+def trained(model: Qwen3) -> list[Tensor]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def peak(case: str, layout: str, threads: int) -> dict:
+    torch.set_num_threads(threads)
+    batch = micro_batches(CONFIGS[case.split("-")[0]], lengths_of(case), *LAYOUTS[layout])
+    idle = memory_mib("VmRSS")
+    model, optimizer = learner(case)
+    for _ in range(3):
+        update(model, optimizer, batch)
+    return {"idle_mib": idle, "peak_mib": memory_mib("VmHWM")}
+
+
+def memory_mib(line: str) -> float | None:
+    """A line of the process's status: `VmRSS` now, `VmHWM` at its peak. Linux."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    return next(int(each.split()[1]) / 1024 for each in status.read_text().splitlines() if each.startswith(line + ":"))
+
+
+def peak_of_its_own(case: str, layout: str, threads: int) -> dict:
+    command = [sys.executable, __file__, "--peak", f"{case}:{layout}", "--threads", str(threads)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+
+
+def train(case: str, threads: list[int], quick: bool) -> dict:
+    lengths = lengths_of(case)
+    model, optimizer = learner(case)
+    config = model.c
     layouts = {name: rule for name, rule in LAYOUTS.items() if case == "tiny" or not rule[1]}  # 32 x 256 has no padding
     batches = {name: micro_batches(config, lengths, *rule) for name, rule in layouts.items()}
 
     def speed(layout: str, t: int) -> float:
         torch.set_num_threads(t)
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         update(model, optimizer, batches[layout])
+        cpu_speeds.setdefault((layout, t), []).append(sum(lengths) / (time.process_time() - busy))
         return sum(lengths) / (time.perf_counter() - start)
+
+    cpu_speeds: dict[tuple[str, int], list[float]] = {}  # of a second that one thread computes or spins
 
     speed(next(iter(layouts)), threads[-1])
     probes = {(layout, t): max(speed(layout, t) for _ in range(2)) for layout in layouts for t in threads}
@@ -187,7 +239,9 @@ def train(case: str, threads: list[int], quick: bool) -> dict:
         for t in speeds:
             speeds[t].append(speed(layout, t))
     best = max(speeds, key=lambda t: statistics.median(speeds[t]))
-    return {"threads": best, "layout": layout, **summary(speeds[best]),
+    counts = {"parameters": parameters(model), "trained": sum(p.numel() for p in trained(model))}
+    return {"threads": best, "layout": layout, **summary(speeds[best]), **counts, **peak_of_its_own(case, layout, best),
+            "tokens_per_cpu_s": round(statistics.median(cpu_speeds[layout, best])),
             "tokens": sum(lengths), "actions": sum(len(b.actions) for b in batches[layout]),
             "by_threads": {t: round(statistics.median(s)) for t, s in speeds.items()},
             "by_layout": {name: round(max(probes[name, t] for t in threads)) for name in layouts}}
@@ -217,10 +271,16 @@ def update(model: Qwen3, optimizer: torch.optim.Optimizer, batch: list[MicroBatc
         loss = -(ratio * b.advantages * logp).sum()
         loss.backward()
         total += loss.item()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(trained(model), 1.0)
     optimizer.step()
     optimizer.zero_grad()
     return total
+
+
+def parameters(model: Qwen3) -> int:
+    """Of the model alone, without an adapter."""
+    added = sum(p.numel() for p in trained(model)) if any(isinstance(m, LowRank) for m in model.modules()) else 0
+    return sum(p.numel() for p in model.parameters()) - added
 
 
 def micro_batches(config: Config, lengths: list[int], parts: int, padded: bool) -> list[MicroBatch]:

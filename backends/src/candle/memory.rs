@@ -28,7 +28,8 @@ pub struct Update {
 /// Bytes that training on the CPU takes at its peak, by part.
 ///
 /// Formed from the shapes of what the fused kernels keep, so that it holds without a run; with Candle's operations, on other devices,
-/// intermediates take more.
+/// intermediates take more. What the program takes without a model comes on top, among it some 5 MiB of `gemm`'s code and buffers. Within
+/// 15 % of what Linux measures at five million parameters (`tests/memory.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// The model.
