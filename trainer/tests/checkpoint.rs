@@ -187,6 +187,7 @@ fn all_weights_of_a_checkpoint_are_trained_and_its_tokenizer_stays_with_them() {
         let bytes = |directory: &str| std::fs::read(here.join(directory).join(file)).unwrap();
         assert_eq!(bytes("run/recursive"), bytes("checkpoint"));
     }
+    stdout(&rao(here, &["export", "run", "--quant", "f16", "-o", "policy.gguf"]));
     let message = refused(here, &["export", "run", "--format", "adapter", "-o", "adapter"]);
     assert!(message.contains("no adapter"), "{message}");
 }

@@ -178,6 +178,8 @@ impl Trainee {
     fn vocabulary(&self) -> Result<Vocabulary, BackendError> {
         let vocab = self.vocab();
         match self.origin.as_deref().map(tokenizer).transpose()?.flatten() {
+            // Of whatever kind it is: the names are the same.
+            Some(tokenizer) if tokenizer.fingerprint(vocab)? == sampler::fingerprint(vocab) => language(vocab),
             Some(tokenizer) => Ok(Vocabulary::from_tokenizer(&tokenizer, vocab)?),
             None => language(vocab),
         }
