@@ -21,7 +21,7 @@
 //! let options = AgentOptions { depth_max: 3, slots: 24, shuffle_slots: false };
 //! let root = Agent::root(&benchmark.world, task, options, 0);
 //! let mut jobs = std::iter::once((0, Job { root, task: task.id.clone(), seed: 0, limits: config.limits.at_depth(3) }));
-//! let settings = evaluate::settings(1.0, &std::sync::Arc::new(Progress::default()));
+//! let settings = evaluate::settings(1.0, VOCAB, &std::sync::Arc::new(Progress::default()));
 //! let rollouts = Worker::new(rao_backends::scripted::uniform(VOCAB)).rollout(|| jobs.next(), &settings)?;
 //! println!("success {} with {} nodes", rollouts[0].success(), rollouts[0].tree.nodes().len());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
