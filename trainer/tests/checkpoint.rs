@@ -1,39 +1,17 @@
 //! From a Hugging Face checkpoint to all that `rao export` writes of it, as a person does it.
 #![cfg(feature = "candle")]
 
+mod common;
+
+use common::{rao, refused, stdout};
 use rao_backends::candle::gguf::Quant;
 use rao_backends::candle::{Adapter, DType, Device, ModelConfig, Weights};
 use rao_trainer::environments::textcraft::vocabulary::{VOCAB, names_of};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, Output};
 
 /// Tokens of the checkpoint: more than the language has.
 const TOKENS: usize = VOCAB + 15;
-
-fn rao(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rao"))
-        .current_dir(directory)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn refused(directory: &Path, arguments: &[&str]) -> String {
-    let output = rao(directory, arguments);
-    assert_eq!(
-        output.status.code(),
-        Some(1),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    String::from_utf8(output.stderr).unwrap()
-}
 
 /// A checkpoint in bf16 and several shards, with grouped queries and a tied output layer.
 fn checkpoint(directory: &Path) -> Weights {

@@ -1,30 +1,12 @@
 //! The command `rao` as a person uses it: a run from end to end, and what it says when something is wrong.
 #![cfg(feature = "candle")]
 
+mod common;
+
+use common::{rao, refused, stdout};
 use rao_trainer::backend::{Quant, Trainee};
 use rao_trainer::config::Config;
 use serde_json::Value;
-use std::path::Path;
-use std::process::{Command, Output};
-
-fn rao(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rao"))
-        .current_dir(directory)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn refused(directory: &Path, arguments: &[&str]) -> String {
-    let output = rao(directory, arguments);
-    assert_eq!(output.status.code(), Some(1));
-    String::from_utf8(output.stderr).unwrap()
-}
 
 /// A run that is short enough for a test and long enough to learn: the recipe of the quickstart with fewer steps.
 const SHORT: [&str; 11] = [

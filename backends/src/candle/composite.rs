@@ -25,7 +25,7 @@ pub(crate) type Gathered = [Option<Tensor>];
 pub(crate) struct Decoder<'a> {
     model: &'a Qwen3,
     weights: Parts<TensorWeight>,
-    /// By tensor of the model and then factor: where its gradient stands among those of what learns.
+    /// What learns, in the order of its gradients.
     trained: &'a [Var],
 }
 

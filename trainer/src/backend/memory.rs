@@ -4,6 +4,7 @@ use super::checkpoint::{kept, lora, shape};
 use super::{BackendError, CACHE_BYTES};
 use crate::config::{Backend, Config};
 use crate::environments::textcraft::Difficulty;
+use crate::sampler;
 use rao_backends::candle::{Footprint, ModelConfig, Update};
 use rao_tree::Mask;
 use std::fmt;
@@ -25,7 +26,8 @@ const ALIVE: usize = 2000;
 /// Trees that a thread evaluates at the same time.
 const EVALUATED: usize = 32;
 
-/// Bytes of a run at its peak, by part.
+/// Bytes of a run at its peak, by part. What learning takes follows from shapes; [what the rest takes](Memory::is_estimate) depends on
+/// the policy, and is what a trained one takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
     parts: Vec<(&'static str, u64)>,
@@ -61,10 +63,7 @@ impl Memory {
         if let Some(lora) = &lora {
             lora.validate(&model)?;
         }
-        let threads = match config.threads {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            threads => threads,
-        };
+        let threads = sampler::threads(config.threads);
         let rao = &config.rao;
         let trees = rao.tasks * rao.trees;
         let context = config.limits.context.max(config.eval.limits.context) as usize;
@@ -81,7 +80,8 @@ impl Memory {
                 longest: context,
                 batch,
                 checkpointing: config.learner.checkpointing,
-                threads: rayon_threads(),
+                // The learner takes every core, whatever `threads` leaves to rollouts.
+                threads: sampler::threads(0),
             },
         );
         // The policies of a run stay until it is evaluated: after the warm start, after RAO, and the flat twin.
@@ -94,7 +94,7 @@ impl Memory {
         let packed = 4 * (model.parameters() + model.vocab_size * model.hidden_size) as u64;
         let rollouts = cache(&model, trees * TREE_NODES, threads);
         let evaluation = cache(&model, evaluated(config, threads), threads);
-        let sampler = match config.rollout.backend {
+        let sampling = match config.rollout.backend {
             // New weights are packed while the old ones are still there.
             Backend::Candle => 2 * packed + rollouts.max(evaluation),
             // A file in the page cache is not counted. The evaluation samples in full precision.
@@ -113,7 +113,7 @@ impl Memory {
             ("gradients", footprint.gradients),
             ("moments of AdamW", footprint.moments),
             ("activations", footprint.activations),
-            ("sampler", sampler),
+            ("sampler", sampling),
             ("transcripts", (nodes * node) as u64),
             ("program", PROGRAM),
         ];
@@ -129,6 +129,12 @@ impl Memory {
     #[must_use]
     pub fn parts(&self) -> &[(&'static str, u64)] {
         &self.parts
+    }
+
+    /// Whether a part depends on what the policy will do: on how large its trees are, above all.
+    #[must_use]
+    pub fn is_estimate(part: &str) -> bool {
+        matches!(part, "sampler" | "transcripts")
     }
 
     /// All of it.
@@ -183,10 +189,6 @@ fn evaluated(config: &Config, threads: usize) -> usize {
         trees.min(threads * EVALUATED) * (nodes / 2).min(ALIVE)
     });
     alive.max().unwrap_or(0)
-}
-
-fn rayon_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Bytes that a run may take: what the configuration says, or what the machine, and the container that this runs in, have to spare. `None`

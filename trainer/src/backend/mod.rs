@@ -16,9 +16,10 @@ use quant::temporary_file;
 use rao_backends::candle::gguf::{self, Vocabulary};
 use rao_backends::candle::sampler::{Geometry, Sampler as CandleSampler, SamplerOptions, SamplerWeights};
 use rao_backends::candle::{AdamWConfig, Device, Learner, Qwen3, Var, Weights};
+use rao_backends::text::Tokenizer;
 use rao_tree::WeightsVersion;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use crate::sampler::Sampler;
 pub use checkpoint::CheckpointError;
@@ -49,6 +50,8 @@ pub struct Trainee {
     origin: Option<PathBuf>,
     /// How updates are computed.
     options: crate::config::Learner,
+    /// What files call the tokens, once it was asked for: a large tokenizer takes a second to read, and every update may be a file.
+    vocabulary: OnceLock<Vocabulary>,
 }
 
 impl Trainee {
@@ -148,7 +151,7 @@ impl Trainee {
     fn write_gguf(&self, weights: &Weights, quant: Quant, path: &Path) -> Result<(), BackendError> {
         let vocabulary = self.vocabulary()?;
         let written = |quant, path: &Path| -> Result<(), BackendError> {
-            Ok(gguf::save(weights, &vocabulary, quant, self.version, path)?)
+            Ok(gguf::save(weights, vocabulary, quant, self.version, path)?)
         };
         match quant {
             Quant::Written(quant) => written(quant, path),
@@ -175,18 +178,27 @@ impl Trainee {
     }
 
     /// What a file calls the tokens: as the checkpoint's tokenizer does, or the compact token language.
-    fn vocabulary(&self) -> Result<Vocabulary, BackendError> {
-        let vocab = self.vocab();
-        match self.origin.as_deref().map(tokenizer).transpose()?.flatten() {
-            // Of whatever kind it is: the names are the same.
-            Some(tokenizer) if tokenizer.fingerprint(vocab)? == sampler::fingerprint(vocab) => language(vocab),
-            Some(tokenizer) => Ok(Vocabulary::from_tokenizer(&tokenizer, vocab)?),
-            None => language(vocab),
+    fn vocabulary(&self) -> Result<&Vocabulary, BackendError> {
+        if let Some(vocabulary) = self.vocabulary.get() {
+            return Ok(vocabulary);
         }
+        let vocab = self.vocab();
+        let vocabulary = match self.tokenizer()? {
+            // Of whatever kind it is: the names are the same.
+            Some(tokenizer) if tokenizer.fingerprint(vocab)? == sampler::fingerprint(vocab) => language(vocab)?,
+            Some(tokenizer) => Vocabulary::from_tokenizer(&tokenizer, vocab)?,
+            None => language(vocab)?,
+        };
+        Ok(self.vocabulary.get_or_init(|| vocabulary))
+    }
+
+    /// The tokenizer that lies beside the checkpoint.
+    fn tokenizer(&self) -> Result<Option<Tokenizer>, BackendError> {
+        Ok(self.origin.as_deref().map(tokenizer).transpose()?.flatten())
     }
 
     fn copy_tokenizer(&self, directory: &Path) -> Result<(), BackendError> {
-        match self.origin.as_deref().map(tokenizer).transpose()?.flatten() {
+        match self.tokenizer()? {
             Some(tokenizer) => Ok(tokenizer.save(directory)?),
             None => Ok(()),
         }
@@ -258,6 +270,7 @@ impl Trainee {
             version: WeightsVersion(0),
             origin,
             options,
+            vocabulary: OnceLock::new(),
         })
     }
 

@@ -106,7 +106,14 @@ fn dry_run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
         let mut text: String = memory
             .parts()
             .iter()
-            .map(|(part, bytes)| format!("{part:<18}{:>12}\n", Bytes(*bytes).to_string()))
+            .map(|(part, bytes)| {
+                let note = if Memory::is_estimate(part) {
+                    "   estimated: it depends on how large trees grow"
+                } else {
+                    ""
+                };
+                format!("{part:<18}{:>12}{note}\n", Bytes(*bytes).to_string())
+            })
             .collect();
         text += &format!("{:<18}{:>12}\n", "in all", Bytes(memory.total()).to_string());
         if let Some(there) = there {
