@@ -99,7 +99,7 @@ async fn line(run: &Path, quant: &str) -> Result<String, Box<dyn Error>> {
     let max = gaps.iter().copied().fold(0.0, f32::max);
 
     let theirs = favourites(&mut engine, &sequences)?;
-    let ours = favourites(&mut policy.exact_engine(1)?, &sequences)?;
+    let ours = favourites(&mut policy.exact_engine(&config.rollout, 1)?, &sequences)?;
     let same = theirs.iter().zip(&ours).filter(|(one, other)| one == other).count();
     let argmax = same as f64 / ours.len() as f64;
 

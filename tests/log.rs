@@ -147,7 +147,7 @@ async fn a_tree_is_the_same_whatever_shares_the_batch() {
     let mut all = Vec::new();
     // One tree at a time on one thread, or many at once on two: the same tokens, the same log-probabilities, bit for bit.
     for (threads, trees_in_flight) in [(1, 1), (2, 64)] {
-        let mut engine = trainee.exact_engine(threads).unwrap();
+        let mut engine = trainee.exact_engine(&config.rollout, threads).unwrap();
         let rollouts = engine
             .rollout(jobs(&benchmark).collect(), &settings(trees_in_flight))
             .await

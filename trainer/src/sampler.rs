@@ -123,6 +123,21 @@ impl Sampler {
 }
 
 impl InProcess<Sampler> {
+    /// Takes the memory of the samplers' caches now, as `rollout.cache` says, so that what a run takes is known from its beginning on.
+    /// llama.cpp does so by itself.
+    #[must_use]
+    pub fn reserved(mut self) -> Self {
+        for sampler in self.policies_mut() {
+            match sampler {
+                #[cfg(feature = "candle")]
+                Sampler::Candle(sampler) => sampler.reserve(),
+                #[cfg(feature = "llama-cpp")]
+                Sampler::LlamaCpp(_) => {}
+            }
+        }
+        self
+    }
+
     /// Tokens of the policy's vocabulary, which every sampler shares.
     pub fn vocab(&mut self) -> usize {
         self.policies_mut().map(|sampler| sampler.vocab()).next().unwrap_or(0)

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{rao, refused, stdout};
+use common::{memory_is_as_predicted, rao, refused, stdout};
 use rao_backends::candle::gguf::Quant;
 use rao_backends::candle::{Adapter, DType, Device, ModelConfig, Weights};
 use rao_trainer::environments::textcraft::vocabulary::{VOCAB, names_of};
@@ -64,6 +64,9 @@ fn an_adapter_is_trained_on_a_frozen_checkpoint_and_written_in_every_form() {
     let base = checkpoint(&here.join("checkpoint"));
     let lora = ["--set", "lora.rank=16", "--dtype", "bf16"];
     stdout(&rao(here, &[&SHORT[..], &lora].concat()));
+
+    let summary = std::fs::read(here.join("run/summary.json")).unwrap();
+    memory_is_as_predicted(&serde_json::from_slice(&summary).unwrap());
 
     // Megabytes of a checkpoint are not written again: a policy is its adapter.
     let policy = here.join("run/recursive");

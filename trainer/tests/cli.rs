@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{rao, refused, stdout};
+use common::{memory_is_as_predicted, rao, refused, stdout};
 use rao_trainer::backend::{Quant, Trainee};
 use rao_trainer::config::Config;
 use serde_json::Value;
@@ -47,6 +47,7 @@ fn a_run_learns_to_delegate_and_everything_it_leaves_reads_back() {
         }
     }
     assert!(summary["train_seconds"].is_number() && summary["total_seconds"].is_number() && summary["seed"] == 1);
+    memory_is_as_predicted(&summary);
     // A third of the quickstart's optimization: far above the 0 of base and flat twin.
     let greedy = |arm: &str, difficulty: &str| summary[arm][difficulty]["greedy"].as_f64().unwrap();
     assert!(greedy("recursive", "medium") > 0.5, "{summary}");

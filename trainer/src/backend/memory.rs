@@ -1,8 +1,8 @@
 //! What a run will take of memory, said before it begins, and what there is.
 
 use super::checkpoint::{kept, lora, shape};
-use super::{BackendError, CACHE_BYTES};
-use crate::config::{Backend, Config};
+use super::{BackendError, WINDOW};
+use crate::config::{Backend, Config, Eval};
 use crate::environments::textcraft::Difficulty;
 use crate::sampler;
 use rao_backends::candle::{Footprint, ModelConfig, Update};
@@ -21,10 +21,9 @@ const TREE_NODES: usize = 30;
 const LESSON_NODES: usize = 5;
 /// The program, its world and tasks.
 const PROGRAM: u64 = 16 << 20;
-/// Nodes that are alive at the same time while a tree grows, at most; of a smaller tree it is about half.
-const ALIVE: usize = 2000;
-/// Trees that a thread evaluates at the same time.
-const EVALUATED: usize = 32;
+/// What a node of a tree under evaluation takes, its share of the live ones included: half of the 420 bytes that were measured, because a policy
+/// that does not delegate yet grows none.
+const NODE: usize = 210;
 
 /// Bytes of a run at its peak, by part. What learning takes follows from shapes; [what the rest takes](Memory::is_estimate) depends on
 /// the policy, and is what a trained one takes.
@@ -92,16 +91,15 @@ impl Memory {
             None => (policies * footprint.weights, 0),
         };
         let packed = 4 * (model.parameters() + model.vocab_size * model.hidden_size) as u64;
-        let rollouts = cache(&model, trees * TREE_NODES, threads);
-        let evaluation = cache(&model, evaluated(config, threads), threads);
+        let cache = cache(&model, config, threads);
         let sampling = match config.rollout.backend {
             // New weights are packed while the old ones are still there.
-            Backend::Candle => 2 * packed + rollouts.max(evaluation),
+            Backend::Candle => 2 * packed + cache,
             // A file in the page cache is not counted. The evaluation samples in full precision.
             Backend::LlamaCpp => {
                 let cells = context.next_multiple_of(256) * config.rollout.slots as usize;
                 let keys = 4 * (2 * model.num_hidden_layers * model.key_width() * cells) as u64;
-                packed + keys.max(evaluation)
+                packed + keys.max(cache)
             }
         };
         let words = Mask::words(model.vocab_size);
@@ -115,11 +113,12 @@ impl Memory {
             ("activations", footprint.activations),
             ("sampler", sampling),
             ("transcripts", (nodes * node) as u64),
+            ("trees", evaluated(&config.eval)),
             ("program", PROGRAM),
         ];
         if !on_cpu {
             // They lie on the device.
-            parts.retain(|(part, _)| matches!(*part, "sampler" | "transcripts" | "program"));
+            parts.retain(|(part, _)| matches!(*part, "sampler" | "transcripts" | "trees" | "program"));
         }
         parts.retain(|(_, bytes)| *bytes > 0);
         Ok(Self { parts })
@@ -134,7 +133,7 @@ impl Memory {
     /// Whether a part depends on what the policy will do: on how large its trees are, above all.
     #[must_use]
     pub fn is_estimate(part: &str) -> bool {
-        matches!(part, "sampler" | "transcripts")
+        matches!(part, "transcripts" | "trees")
     }
 
     /// All of it.
@@ -168,27 +167,27 @@ impl Memory {
     }
 }
 
-/// Keys and values of so many nodes, or as much as the samplers' caches may take.
-fn cache(model: &ModelConfig, nodes: usize, threads: usize) -> u64 {
-    let token = 4 * 2 * model.num_hidden_layers * model.key_width();
-    (nodes * NODE_TOKENS * token).min(threads * CACHE_BYTES) as u64
+/// What the caches of the samplers take, which is taken when sampling begins.
+fn cache(model: &ModelConfig, config: &Config, threads: usize) -> u64 {
+    let context = 4 * 2 * model.num_hidden_layers * model.key_width() * WINDOW;
+    (config.rollout.cache << 20).max(threads * context) as u64
 }
 
-/// Nodes that are alive at the same time in the evaluation. Trees of the trained policy are as large as their tasks ask for.
-fn evaluated(config: &Config, threads: usize) -> usize {
-    let eval = &config.eval;
-    let nodes = |difficulty| match difficulty {
-        Difficulty::Easy => (eval.easy, 4),
-        Difficulty::Medium => (eval.medium, 29),
-        Difficulty::Hard => (eval.hard, 340),
-        Difficulty::Extreme => (eval.extreme, 8600),
-    };
-    let alive = eval.difficulties.iter().map(|&difficulty| {
-        let (limit, nodes) = nodes(difficulty);
-        let trees = if limit == 0 { usize::MAX } else { limit };
-        trees.min(threads * EVALUATED) * (nodes / 2).min(ALIVE)
+/// Trees of the evaluation, which are kept until the last of a difficulty has ended. Those of the trained policy are as large as their tasks ask
+/// for, on average of the official ones.
+fn evaluated(eval: &Eval) -> u64 {
+    /// Tasks of a difficulty where the configuration does not say.
+    const TASKS: usize = 150;
+    let nodes = eval.difficulties.iter().map(|&difficulty| {
+        let (limit, nodes) = match difficulty {
+            Difficulty::Easy => (eval.easy, 4),
+            Difficulty::Medium => (eval.medium, 29),
+            Difficulty::Hard => (eval.hard, 340),
+            Difficulty::Extreme => (eval.extreme, 8600),
+        };
+        nodes * if limit == 0 { TASKS } else { limit }
     });
-    alive.max().unwrap_or(0)
+    (nodes.max().unwrap_or(0) * NODE) as u64
 }
 
 /// Bytes that a run may take: what the configuration says, or what the machine, and the container that this runs in, have to spare. `None`

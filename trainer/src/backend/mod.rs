@@ -29,8 +29,6 @@ pub use rao_backends::candle::{Objective, SequenceRatio, StepReport};
 
 /// Longest context of the policies that are trained here.
 const WINDOW: usize = CONTEXT_MAX as usize;
-/// Keys and values that one sampler keeps, in bytes: 2,000 contexts of 64 tokens of the tiny model. What does not fit is computed again.
-const CACHE_BYTES: usize = 128 << 20;
 
 /// One node's tokens, and what its actions weigh in the gradient.
 #[derive(Clone, Debug)]
@@ -325,18 +323,19 @@ impl Trainee {
         }
     }
 
-    /// An engine that samples these weights in full precision, whatever `rollout.backend` says.
+    /// An engine that samples these weights in full precision, whatever `rollout.backend` says, with the cache that `rollout` gives it.
     ///
     /// # Errors
     /// [`BackendError::Pack`].
-    pub fn exact_engine(&self, threads: usize) -> Result<InProcess<Sampler>, BackendError> {
+    pub fn exact_engine(&self, rollout: &Rollout, threads: usize) -> Result<InProcess<Sampler>, BackendError> {
         let weights = self.pack()?;
+        let threads = sampler::threads(threads);
         let options = SamplerOptions {
             window: WINDOW,
-            cache_bytes: CACHE_BYTES,
+            cache_bytes: (rollout.cache << 20) / threads,
             ..SamplerOptions::default()
         };
-        let samplers = (0..sampler::threads(threads)).map(|_| {
+        let samplers = (0..threads).map(|_| {
             let sampler = CandleSampler::new(Arc::clone(&weights), self.version, options);
             Sampler::Candle(Box::new(sampler))
         });
@@ -350,7 +349,7 @@ impl Trainee {
     pub fn engine(&self, config: &Config, threads: usize) -> Result<InProcess<Sampler>, BackendError> {
         Self::check(config)?;
         match config.rollout.backend {
-            Backend::Candle => self.exact_engine(threads),
+            Backend::Candle => self.exact_engine(&config.rollout, threads),
             #[cfg(feature = "llama-cpp")]
             Backend::LlamaCpp => {
                 let file = self.files(&config.rollout)?;

@@ -79,6 +79,7 @@ impl Default for Config {
                 backend: Backend::Candle,
                 quant: "q8_0".into(),
                 slots: 256,
+                cache: 256,
             },
             rao: Rao {
                 steps: 60,

@@ -151,6 +151,9 @@ pub struct Rollout {
     pub quant: String,
     /// llama.cpp: contexts that keep their keys and values, at most 256. Each takes memory for `limits.context` tokens, rounded up to 256.
     pub slots: u32,
+    /// Candle: MiB of keys and values that the samplers keep, all together, and never less than one context each. They are taken when
+    /// sampling begins, so that a run which has begun finds them; what does not fit is computed again.
+    pub cache: usize,
 }
 
 /// What samples.
@@ -429,6 +432,9 @@ impl Config {
         }
         if !(1..=256).contains(&self.rollout.slots) {
             return fail("rollout.slots", "takes 1 to 256");
+        }
+        if !(1..=1 << 20).contains(&self.rollout.cache) {
+            return fail("rollout.cache", "takes 1 to 1048576 MiB");
         }
         if self.threads > THREADS_MAX {
             return fail("threads", "takes at most 256; 0 takes one per core");

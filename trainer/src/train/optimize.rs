@@ -83,7 +83,7 @@ pub async fn optimize(
         sink: None,
         progress: Arc::clone(progress),
     };
-    let mut engine = trainee.engine(config, config.threads)?;
+    let mut engine = trainee.engine(config, config.threads)?.reserved();
     let mut order = TaskOrder::new(arm.tasks, crate::seed::derive(arm.seed, &[0]));
     let mut shuffle = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(arm.seed, &[1]));
     let mut watch = MismatchWatch::new(rao.mismatch_warn);

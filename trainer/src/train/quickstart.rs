@@ -128,7 +128,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
 
     let vocab = recursive.vocab();
     let recursive = judge(
-        &mut recursive.exact_engine(config.threads)?,
+        &mut recursive.exact_engine(&config.rollout, config.threads)?.reserved(),
         benchmark,
         config,
         (config.eval.limits.depth, vocab),
@@ -139,7 +139,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
     let flat = match flat {
         Some(twin) => Some(
             judge(
-                &mut twin.exact_engine(config.threads)?,
+                &mut twin.exact_engine(&config.rollout, config.threads)?.reserved(),
                 benchmark,
                 config,
                 (0, vocab),

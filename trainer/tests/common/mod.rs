@@ -29,3 +29,11 @@ pub fn refused(directory: &Path, arguments: &[&str]) -> String {
     );
     String::from_utf8(output.stderr).unwrap()
 }
+
+/// The whole run took as much memory as was predicted, within 15 %; where the system tells.
+pub fn memory_is_as_predicted(summary: &serde_json::Value) {
+    if let Some(peak) = summary["memory_peak"].as_f64() {
+        let ratio = summary["memory_predicted"].as_f64().unwrap() / peak;
+        assert!((0.85..=1.15).contains(&ratio), "predicted to measured: {ratio}");
+    }
+}

@@ -70,6 +70,12 @@ impl Sampler {
         }
     }
 
+    /// Takes the memory of its cache now, not in the middle of the work: a run that begins does not run out of it later, and takes what
+    /// [`SamplerOptions::cache_bytes`] says. Without it, the system hands it over piece by piece.
+    pub fn reserve(&mut self) {
+        self.cache.arena.touch();
+    }
+
     /// Tokens of the vocabulary.
     #[must_use]
     pub fn vocab(&self) -> usize {

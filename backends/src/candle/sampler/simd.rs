@@ -22,6 +22,15 @@ impl Aligned {
         Self { data, start, len }
     }
 
+    /// Has the system hand over the memory now: until something is written there, it only promised it.
+    pub(super) fn touch(&mut self) {
+        const PAGE: usize = 4096 / size_of::<f32>();
+        for first_of_page in self.data.iter_mut().step_by(PAGE) {
+            // Opaque, or the compiler knows that it writes what is there already.
+            *first_of_page = std::hint::black_box(*first_of_page);
+        }
+    }
+
     /// Room for at least `len` floats; contents are lost when it grows.
     pub(super) fn reserve(&mut self, len: usize) {
         if self.len < len {
