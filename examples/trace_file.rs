@@ -274,6 +274,7 @@ fn name(event: &Event<'_>) -> String {
         Event::Return { node, .. } => ("return", node),
         Event::Cancel { node, .. } => ("cancel", node),
         Event::Score { node, .. } => ("score", node),
+        Event::Restart { node } => ("restart", node),
         _ => return "an event".into(),
     };
     format!("{what} of node {}", node.0)

@@ -106,6 +106,11 @@ pub enum Event<'a> {
         /// Tokens sampled, all nodes together.
         tokens: u64,
     },
+    /// The node's context begins anew, empty: what it read and chose before is no longer before it. What it observes next is its new prompt.
+    Restart {
+        /// Whose context.
+        node: NodeId,
+    },
 }
 
 impl Event<'_> {
@@ -122,12 +127,13 @@ impl Event<'_> {
             Self::Cancel { .. } => 6,
             Self::Score { .. } => 7,
             Self::RunClosed { .. } => 8,
+            Self::Restart { .. } => 9,
         }
     }
 }
 
 /// Kinds below this are known to this version of the crate: one more than that of the last variant.
-pub(crate) const KINDS: u32 = Event::RunClosed { nodes: 0, tokens: 0 }.kind() + 1;
+pub(crate) const KINDS: u32 = Event::Restart { node: NodeId::ROOT }.kind() + 1;
 
 /// serde writes `&[u8]` element by element; this writes the same bytes in one go.
 fn bytes<S: Serializer>(value: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

@@ -94,6 +94,7 @@ pub const RECORDS: &[Record<'static>] = &[
         },
     ),
     record(800, Event::RunClosed { nodes: 3, tokens: 2 }),
+    record(900, Event::Restart { node: NodeId(2) }),
 ];
 
 /// The checksum of a frame, bit by bit as SPEC.md writes it down: to give a damaged or invented frame a right one. Not for speed.

@@ -70,7 +70,7 @@ fn truncation_at_any_length_keeps_every_whole_frame() {
 #[test]
 fn unknown_events_are_skipped_and_counted() {
     let mut bytes = encoded(&RECORDS[0]);
-    bytes.extend(frame(&[0, 9]));
+    bytes.extend(frame(&[0, 99]));
     bytes.extend(frame(b"\x01\xff\xff\xff\xff\x0fwhatever a newer version says"));
     bytes.extend(encoded(&RECORDS[1]));
     let mut frames = Frames::new(&bytes);
@@ -80,8 +80,8 @@ fn unknown_events_are_skipped_and_counted() {
     assert_eq!(frames.next(), None);
     assert_eq!((frames.skipped(), frames.offset()), (2, bytes.len()));
     assert_eq!(
-        decode(&frame(&[0, 9])),
-        Err(DecodeError::UnknownEvent { kind: 9, frame_len: 11 })
+        decode(&frame(&[0, 99])),
+        Err(DecodeError::UnknownEvent { kind: 99, frame_len: 11 })
     );
 }
 
@@ -164,8 +164,8 @@ fn payloads_that_no_writer_makes() {
         ("time overlong", &[0x80, 0x00, 6, 0, 0], NotCanonical),
         ("node overlong", &[0, 6, 0x80, 0x00, 0], NotCanonical),
         ("event overlong", &[0, 0x86, 0x00, 0, 0], NotCanonical),
-        ("unknown event, time overlong", &[0x80, 0x00, 9], NotCanonical),
-        ("unknown event, overlong", &[0, 0x89, 0x00], NotCanonical),
+        ("unknown event, time overlong", &[0x80, 0x00, 99], NotCanonical),
+        ("unknown event, overlong", &[0, 0xE3, 0x00], NotCanonical),
         ("length overlong", &[0, 3, 0, 0x81, 0x00, 5], NotCanonical),
     ];
     for &(what, payload, reason) in cases {

@@ -323,6 +323,7 @@ fn extremes(extreme: Extreme) -> Vec<Record<'static>> {
             nodes: large,
             tokens: big,
         },
+        Event::Restart { node },
     ];
     assert_eq!(events.len(), RECORDS.len());
     events.map(|event| Record { at_us: big, event }).to_vec()

@@ -97,41 +97,69 @@ pub enum Answer<'a> {
 
 /// Where an environment writes what a node sees; refuses what the node's window cannot hold.
 pub struct Observation<'a> {
-    tokens: &'a mut [Token],
+    window: &'a mut [Token],
+    /// Tokens of the window that are not taken by the context so far.
+    room: usize,
     len: usize,
     overflowed: bool,
+    restarts: bool,
 }
 
 impl<'a> Observation<'a> {
-    /// Nothing seen yet; `room` is what is left of the window.
-    pub fn new(room: &'a mut [Token]) -> Self {
+    /// Nothing seen yet, by a node that has seen nothing before: `window` is all that it can see.
+    pub fn new(window: &'a mut [Token]) -> Self {
+        Self::after(window, 0)
+    }
+
+    /// Nothing seen yet, by a node whose context takes so many tokens of its window. `window` is scratch space of the window's length;
+    /// the context itself is not in it.
+    pub fn after(window: &'a mut [Token], context: usize) -> Self {
         Self {
-            tokens: room,
+            room: window.len().saturating_sub(context),
+            window,
             len: 0,
             overflowed: false,
+            restarts: false,
         }
     }
 
     /// Appends a token; past the window it is dropped and the node will be truncated.
     pub fn push(&mut self, token: Token) {
-        match self.tokens.get_mut(self.len) {
-            Some(place) => {
-                *place = token;
-                self.len += 1;
-            }
-            None => self.overflowed = true,
+        if self.len == self.room {
+            self.overflowed = true;
+        } else if let Some(place) = self.window.get_mut(self.len) {
+            *place = token;
+            self.len += 1;
         }
     }
 
-    /// What was written.
+    /// Begins the node's context anew: what it read and chose so far is no longer before it, and what is written from here on, with the whole
+    /// window for it, is its new prompt. For a conversation that, written down anew, does not begin with what was said so far: a chat
+    /// template that leaves earlier thoughts out, or a summary in the place of a long history.
+    ///
+    /// What was chosen before is trained as a sequence of its own (its tokens are never tokenised again).
+    pub fn restart(&mut self) {
+        self.room = self.window.len();
+        self.len = 0;
+        self.overflowed = false;
+        self.restarts = true;
+    }
+
+    /// What was written, since the restart if there was one.
     #[must_use]
     pub fn tokens(&self) -> &[Token] {
-        &self.tokens[..self.len]
+        &self.window[..self.len]
     }
 
     /// Something did not fit.
     #[must_use]
     pub fn overflowed(&self) -> bool {
         self.overflowed
+    }
+
+    /// The context begins anew with [`tokens`](Self::tokens).
+    #[must_use]
+    pub fn restarts(&self) -> bool {
+        self.restarts
     }
 }

@@ -62,8 +62,12 @@ pub struct Node {
     pub children: u16,
     /// Tokens that it chose.
     pub sampled: u32,
-    /// Tokens of its context: prompt, actions, observations.
+    /// Tokens of its context: prompt, actions, observations, since its last restart.
     pub context: u32,
+    /// Times that its context began anew.
+    pub restarts: u16,
+    /// Tokens of the contexts before.
+    pub earlier: u32,
     /// Children that were launched together with another: between two things that this node did or saw.
     pub parallel: u16,
     /// Children launched since the last thing that this node did or saw.
@@ -89,6 +93,8 @@ impl Node {
             children: 0,
             sampled: 0,
             context: 0,
+            restarts: 0,
+            earlier: 0,
             parallel: 0,
             launched: 0,
             scored: false,
@@ -265,6 +271,13 @@ impl<A: Arena> Tree<A> {
                 let node = self.live(node)?;
                 node.context = node.context.saturating_add(count(tokens));
                 node.join_children();
+                Ok(())
+            }
+            Event::Restart { node } => {
+                let node = self.live(node)?;
+                node.restarts = node.restarts.saturating_add(1);
+                node.earlier = node.earlier.saturating_add(node.context);
+                node.context = 0;
                 Ok(())
             }
             Event::Act { node, tokens, .. } => self.act(node, tokens),

@@ -155,6 +155,10 @@ def run_closed(p):
     return {"nodes": p.varint(32), "tokens": p.varint(64)}
 
 
+def restart(p):
+    return {"node": p.varint(32)}
+
+
 EVENTS = [
     ("run opened", run_opened),
     ("spawn", spawn),
@@ -165,6 +169,7 @@ EVENTS = [
     ("cancel", cancel),
     ("score", score),
     ("run closed", run_closed),
+    ("restart", restart),
 ]
 
 

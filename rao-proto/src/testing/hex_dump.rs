@@ -62,7 +62,7 @@ enum Type {
 type Fields = &'static [(&'static str, Type)];
 
 /// The events by number, with their fields.
-const EVENTS: [(&str, Fields); 9] = [
+const EVENTS: [(&str, Fields); 10] = [
     (
         "run opened",
         &[
@@ -116,6 +116,7 @@ const EVENTS: [(&str, Fields); 9] = [
     ("cancel", &[("node", Type::U32), ("reason", Type::Reason)]),
     ("score", &[("node", Type::U32), ("success", Type::Success)]),
     ("run closed", &[("nodes", Type::U32), ("tokens", Type::U64)]),
+    ("restart", &[("node", Type::U32)]),
 ];
 
 const LIMITS: [&str; 6] = ["depth", "nodes", "children", "steps", "tokens", "context"];

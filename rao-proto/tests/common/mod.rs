@@ -128,10 +128,11 @@ impl Owned {
                 node,
                 success: self.success,
             },
-            _ => Event::RunClosed {
+            8 => Event::RunClosed {
                 nodes: node.0,
                 tokens: seed,
             },
+            _ => Event::Restart { node },
         };
         Record {
             at_us: self.at_us,
@@ -195,7 +196,7 @@ pub fn record() -> impl Strategy<Value = Owned> {
     );
     let numbers = (number(), number(), prop::option::of(number()), number(), number());
     (
-        (0..9_u8, any::<u8>(), numbers),
+        (0..10_u8, any::<u8>(), numbers),
         (".{0,40}", any::<Vec<u8>>(), sampled),
         limits,
         choices,

@@ -132,6 +132,9 @@ impl<A: Arena> Driver<A> {
         at_us: u64,
         sink: &mut S,
     ) -> Result<bool, DriverError> {
+        if seen.restarts() {
+            self.emit(at_us, Event::Restart { node }, sink)?;
+        }
         // A node that goes on without having seen anything leaves a mark all the same: without it, the log could not tell two
         // delegations, one after the other, from one.
         if !seen.tokens().is_empty() || self.stage(node)? == Stage::Resuming {

@@ -1,7 +1,7 @@
 //! Every limit is inclusive, and the counters bear the largest of them.
 
 use crate::support::*;
-use rao_tree::{Arena, Budget, Launch, Limit, Limits, NodeId, NodeStatus, Outcome, Stop, Token, Want};
+use rao_tree::{Arena, Budget, Launch, Limit, Limits, NodeId, NodeStatus, Observation, Outcome, Stop, Token, Want};
 
 fn refused(launches: &[Launch]) -> Vec<Limit> {
     let refusals = launches.iter().filter_map(|launch| match launch {
@@ -353,9 +353,53 @@ fn a_chain_as_deep_as_depth_can_say() {
 }
 
 #[test]
+fn a_restart_gives_the_whole_window_back() {
+    let mut run = Run::with_root(Limits {
+        context_max: 10,
+        ..WIDE
+    });
+    run.turn(0, 6, Outcome::Continue);
+    run.sample(0);
+    run.act(0, 1, Stop::Complete).unwrap();
+    let context = run.driver.tree().nodes()[0].context;
+    let mut window = [Token(0); 10];
+    let mut seen = Observation::after(&mut window, context as usize);
+    (0..9).for_each(|_| seen.push(Token(3)));
+    assert!(seen.overflowed() && !seen.restarts());
+    seen.restart();
+    (0..8).for_each(|token| seen.push(Token(token)));
+    assert!(!seen.overflowed() && seen.restarts());
+    assert_eq!(seen.tokens(), [0, 1, 2, 3, 4, 5, 6, 7].map(Token));
+    run.driver
+        .handle_outcome(NodeId(0), Outcome::Continue, &seen, b"", 0, &mut run.log)
+        .unwrap();
+
+    let events: Vec<String> = run.log.events().map(|event| format!("{event:?}")).collect();
+    let [.., restart, observe] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert!(
+        restart.starts_with("Restart") && observe.starts_with("Observe"),
+        "{restart}, {observe}"
+    );
+    let root = &run.driver.tree().nodes()[0];
+    assert_eq!((root.context, root.restarts, root.earlier), (8, 1, context));
+    // What is left of the window is what an action may take.
+    assert!(matches!(run.poll(), Some(Want::Sample { room: 2, .. })));
+    run.act(0, 2, Stop::Complete).unwrap();
+    run.outcome(0, DONE, 0).unwrap();
+    run.assert_closed();
+    assert_eq!(
+        run.driver.tree().nodes()[0].sampled,
+        9,
+        "what was said before still counts"
+    );
+}
+
+#[test]
 fn tokens_outside_the_buffer_are_dropped() {
     let mut room = [Token(0); 1];
-    let mut seen = rao_tree::Observation::new(&mut room);
+    let mut seen = Observation::new(&mut room);
     seen.push(Token(1));
     assert!(!seen.overflowed());
     seen.push(Token(2));

@@ -65,6 +65,7 @@ pub fn visible(node: &Node) -> impl PartialEq + std::fmt::Debug + use<> {
     (
         (node.parent, node.depth, node.status, node.success),
         (node.steps, node.children, node.sampled, node.context),
+        (node.restarts, node.earlier),
         node.critical_path(),
     )
 }

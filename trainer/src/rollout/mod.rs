@@ -112,7 +112,17 @@ impl Rollout {
     /// Tokens of all contexts of the tree: read and sampled.
     #[must_use]
     pub fn tokens(&self) -> u64 {
-        self.tree.nodes().iter().map(|node| u64::from(node.context)).sum()
+        self.tree
+            .nodes()
+            .iter()
+            .map(|node| u64::from(node.earlier) + u64::from(node.context))
+            .sum()
+    }
+
+    /// Contexts of the tree that began anew, where a conversation could not go on from what was said.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.tree.nodes().iter().map(|node| u64::from(node.restarts)).sum()
     }
 
     /// Tokens that the policy drew.

@@ -195,7 +195,7 @@ impl<E: Environment> TreeRun<E> {
             let completion = completion?;
             out.push(Request {
                 sequence: sequence(tag, *node),
-                prompt: &seat.transcript.tokens,
+                prompt: seat.transcript.context(),
                 seed: seat.seed,
                 temperature,
                 constraint: seat.environment.constraint(),
@@ -278,12 +278,9 @@ impl<E: Environment> TreeRun<E> {
             let error = error.to_string();
             return self.broke(node, error);
         }
-        let tokens = seen.tokens().to_vec();
+        let mut transcript = Transcript::default();
+        transcript.observe(&seen);
         self.driver.handle_prompt(node, &seen, at_us, &mut self.log)?;
-        let transcript = Transcript {
-            tokens,
-            ..Transcript::default()
-        };
         let seat = Seat {
             environment,
             transcript,
@@ -359,11 +356,10 @@ impl<E: Environment> TreeRun<E> {
             self.put_back(node, seat, settings);
             return Ok(());
         }
-        let room = self.scratch.len().saturating_sub(seat.transcript.tokens.len());
-        let mut seen = Observation::new(&mut self.scratch[..room]);
+        let mut seen = Observation::after(&mut self.scratch, seat.transcript.context().len());
         match seat.environment.step(&seat.tokens[..drawn], &mut seen) {
             Ok(outcome) => {
-                seat.transcript.tokens.extend_from_slice(seen.tokens());
+                seat.transcript.observe(&seen);
                 let value = seat.environment.answer();
                 let taken = self
                     .driver
@@ -398,8 +394,7 @@ impl<E: Environment> TreeRun<E> {
             });
         }
         let at_us = self.started.elapsed().as_micros() as u64;
-        let room = self.scratch.len().saturating_sub(seat.transcript.tokens.len());
-        let mut seen = Observation::new(&mut self.scratch[..room]);
+        let mut seen = Observation::after(&mut self.scratch, seat.transcript.context().len());
         let resumed = seat
             .environment
             .resume(&answers, &mut seen)
@@ -412,7 +407,7 @@ impl<E: Environment> TreeRun<E> {
         }
         match resumed {
             Ok(outcome) => {
-                seat.transcript.tokens.extend_from_slice(seen.tokens());
+                seat.transcript.observe(&seen);
                 let value = seat.environment.answer();
                 let taken = self
                     .driver

@@ -45,6 +45,8 @@ pub struct StepMetrics {
     pub tokens_total: u64,
     /// Environment tokens of this step.
     pub tokens: u64,
+    /// Contexts that began anew, over all contexts.
+    pub restarts: f64,
     /// Share of the roots that succeeded.
     pub root_success: f64,
     /// Share of the nodes that succeeded.
@@ -138,6 +140,10 @@ impl StepMetrics {
             .take_while(|&depth| of.level(depth).nodes > 0);
         Ok(Self {
             tokens: trees().map(Rollout::tokens).sum(),
+            restarts: share(
+                trees().map(|tree| tree.restarts() as usize).sum(),
+                nodes().map(|node| 1 + usize::from(node.restarts)).sum(),
+            ),
             root_success: share(trees().filter(|tree| tree.success() > 0.0).count(), trees().count()),
             node_success: share(nodes().filter(succeeded).count(), nodes().count()),
             nodes_per_tree: share(nodes().count(), trees().count()),
