@@ -81,7 +81,10 @@ fn unknown_events_are_skipped_and_counted() {
     assert_eq!((frames.skipped(), frames.offset()), (2, bytes.len()));
     assert_eq!(
         decode(&frame(&[0, 99])),
-        Err(DecodeError::UnknownEvent { kind: 99, frame_len: 11 })
+        Err(DecodeError::UnknownEvent {
+            kind: 99,
+            frame_len: 11
+        })
     );
 }
 

@@ -20,9 +20,10 @@ use crate::tree::{Arena, Tree};
 use budget::Room;
 use queue::{Due, Opening, Stage};
 use rao_proto::{
-    Budget, CancelReason, Depth, Event, EventSink, Limit, Limits, Logprobs, NodeId, NodeStatus, Record, Tokens,
-    WeightsVersion,
+    Budget, CancelReason, Depth, Event, EventSink, Limit, Limits, Logprobs, NodeId, NodeStatus, Record, Success,
+    Tokens, WeightsVersion,
 };
+use stages::Worth;
 
 /// Delegations that a node may have refused in full, one after the other, without an action in between: as many as one delegation has
 /// launches, so that an environment may go through a list one by one. One that asks on and on would keep the run from ever closing; its
@@ -42,6 +43,8 @@ pub struct Driver<A> {
     /// Nodes at work: spawned, not waiting, not ended.
     live: u32,
     tokens_spent: u64,
+    /// Nodes that have ended and whose verdict is due.
+    verdicts: u32,
     closed: bool,
 }
 
@@ -75,6 +78,7 @@ impl<A: Arena> Driver<A> {
             offer: None,
             live: 0,
             tokens_spent: 0,
+            verdicts: 0,
             closed: false,
         }
     }
@@ -91,7 +95,7 @@ impl<A: Arena> Driver<A> {
         self.tree
     }
 
-    /// The root has ended and nothing is under way.
+    /// The root has ended, every verdict is in, and nothing is under way.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed
@@ -131,7 +135,7 @@ impl<A: Arena> Driver<A> {
         self.live += u32::from(resumes);
         if self.is_late(node, at_us) {
             self.due.pop(&mut self.tree);
-            self.end(node, NodeStatus::TimedOut, None, None, at_us, sink)?;
+            self.end(node, NodeStatus::TimedOut, Worth::Nothing, None, at_us, sink)?;
             return Ok(Some(Want::Retire { node }));
         }
         if resumes {
@@ -144,7 +148,7 @@ impl<A: Arena> Driver<A> {
             Room::Held => Ok(None),
             Room::Exhausted(limit) => {
                 self.due.pop(&mut self.tree);
-                self.end(node, NodeStatus::Truncated(limit), None, None, at_us, sink)?;
+                self.end(node, NodeStatus::Truncated(limit), Worth::Nothing, None, at_us, sink)?;
                 Ok(Some(Want::Retire { node }))
             }
             Room::Granted(room) => {
@@ -223,7 +227,14 @@ impl<A: Arena> Driver<A> {
     ) -> Result<(), DriverError> {
         self.expect(node, &[Stage::Opening], "opening")?;
         if self.observe(node, prompt, at_us, sink)? {
-            return self.end(node, NodeStatus::Truncated(Limit::Context), None, None, at_us, sink);
+            return self.end(
+                node,
+                NodeStatus::Truncated(Limit::Context),
+                Worth::Nothing,
+                None,
+                at_us,
+                sink,
+            );
         }
         self.due.push(&mut self.tree, node, Stage::DueSample);
         Ok(())
@@ -272,11 +283,18 @@ impl<A: Arena> Driver<A> {
         }
         match action.stop {
             Stop::ContextOverflow => {
-                self.end(node, NodeStatus::Truncated(Limit::Context), None, None, at_us, sink)?;
+                self.end(
+                    node,
+                    NodeStatus::Truncated(Limit::Context),
+                    Worth::Nothing,
+                    None,
+                    at_us,
+                    sink,
+                )?;
                 Ok(false)
             }
             Stop::Stuck => {
-                self.end(node, NodeStatus::Invalid, None, None, at_us, sink)?;
+                self.end(node, NodeStatus::Invalid, Worth::Nothing, None, at_us, sink)?;
                 Ok(false)
             }
             Stop::Complete | Stop::Length => {
@@ -306,13 +324,24 @@ impl<A: Arena> Driver<A> {
         }
         let overflows = self.observe(node, seen, at_us, sink)?;
         match outcome {
-            Outcome::Finish(success) => self.end(node, NodeStatus::Finished, Some(success), Some(value), at_us, sink),
-            Outcome::Fail => self.end(node, NodeStatus::Failed, None, Some(value), at_us, sink),
-            Outcome::Truncate(limit) => self.end(node, NodeStatus::Truncated(limit), None, Some(value), at_us, sink),
+            Outcome::Finish(success) => {
+                let worth = Worth::Known(success);
+                self.end(node, NodeStatus::Finished, worth, Some(value), at_us, sink)
+            }
+            Outcome::Submit => self.end(node, NodeStatus::Finished, Worth::Due, Some(value), at_us, sink),
+            Outcome::Fail => self.end(node, NodeStatus::Failed, Worth::Nothing, Some(value), at_us, sink),
+            Outcome::Truncate(limit) => self.end(
+                node,
+                NodeStatus::Truncated(limit),
+                Worth::Nothing,
+                Some(value),
+                at_us,
+                sink,
+            ),
             _ if overflows => self.end(
                 node,
                 NodeStatus::Truncated(Limit::Context),
-                None,
+                Worth::Nothing,
                 Some(value),
                 at_us,
                 sink,
@@ -325,6 +354,33 @@ impl<A: Arena> Driver<A> {
         }
     }
 
+    /// What the answer of a node that ended with [`Outcome::Submit`] is worth. `None`: it could not be judged; the node is invalid for all
+    /// credit, never a zero. The last verdict closes a run whose root has ended.
+    ///
+    /// # Errors
+    /// [`DriverError::OutOfTurn`] when the node's verdict is not due.
+    pub fn handle_verdict<S: EventSink>(
+        &mut self,
+        node: NodeId,
+        verdict: Option<Success>,
+        at_us: u64,
+        sink: &mut S,
+    ) -> Result<(), DriverError> {
+        self.expect(node, &[Stage::Judging], "being judged")?;
+        if let Some(success) = verdict {
+            self.emit(at_us, Event::Score { node, success }, sink)?;
+        }
+        self.set_stage(node, Stage::Ended);
+        self.verdicts -= 1;
+        self.close_if_judged(at_us, sink)
+    }
+
+    /// Verdicts that are due.
+    #[must_use]
+    pub fn verdicts_due(&self) -> u32 {
+        self.verdicts
+    }
+
     /// The node's environment broke, or its policy gave something that is no action: the node is invalid, its parent is told, nothing else
     /// is lost.
     ///
@@ -334,7 +390,7 @@ impl<A: Arena> Driver<A> {
         let with_caller = [Stage::Opening, Stage::Sampling, Stage::Stepping, Stage::Resuming];
         self.expect(node, &with_caller, "with the caller")?;
         self.refund_tokens(node, 0);
-        self.end(node, NodeStatus::Invalid, None, None, at_us, sink)
+        self.end(node, NodeStatus::Invalid, Worth::Nothing, None, at_us, sink)
     }
 
     /// The caller's clock ran out: every node that has not ended is timed out, children before parents, and the run is closed.

@@ -73,6 +73,9 @@ pub enum Outcome {
     },
     /// The node is done and was graded.
     Finish(Success),
+    /// The node is done, and somebody else says what its answer is worth, later: a judge, or the root's success. Its parent goes on meanwhile,
+    /// and sees no success; the run stays open until every verdict is in.
+    Submit,
     /// The environment ends the node for something it did: success 0.
     Fail,
     /// The environment's own limit was met.

@@ -76,6 +76,8 @@ struct Caller<'a> {
     limits: Limits,
     /// What the driver wanted and has not been answered.
     wants: Vec<Want>,
+    /// Nodes whose verdict is due.
+    judging: Vec<NodeId>,
     now_us: u64,
     calls: u64,
 }
@@ -101,6 +103,7 @@ impl<'a> Caller<'a> {
             log,
             limits,
             wants: Vec::new(),
+            judging: Vec::new(),
             now_us: 0,
             calls: 0,
         }
@@ -143,8 +146,11 @@ impl<'a> Caller<'a> {
                 self.wants.push(want);
             }
             None if self.driver.is_closed() => {}
+            None if self.wants.is_empty() => {
+                assert!(!self.judging.is_empty(), "nothing is wanted and nothing is under way");
+                self.verdict(self.judging[0]);
+            }
             None => {
-                assert!(!self.wants.is_empty(), "nothing is wanted and nothing is under way");
                 let want = self.wants.remove(0);
                 self.answer(want);
             }
@@ -225,28 +231,46 @@ impl<'a> Caller<'a> {
             },
             12 => Outcome::Truncate(Limit::Steps),
             13 => Outcome::Fail,
+            14 => Outcome::Submit,
             _ => Outcome::Finish(Success::ONE),
         };
         let mut room = [Token(1); 8];
-        let seen = observation(&mut room, self.tape.below(9));
+        let mut seen = observation(&mut room, self.tape.below(9));
+        if self.tape.byte() == 255 {
+            seen.restart();
+        }
         let before = self.log.0.len();
         let taken = self
             .driver
             .handle_outcome(node, outcome, &seen, b"", self.now_us, &mut self.log);
+        if taken.is_ok() && outcome == Outcome::Submit {
+            self.judging.push(node);
+        }
         if taken.is_err() {
             assert_eq!(self.log.0.len(), before, "a refused call leaves no event");
             let _ = self.driver.handle_broken(node, self.now_us, &mut self.log);
         }
     }
 
+    /// A verdict, which is taken exactly where it is due.
+    fn verdict(&mut self, node: NodeId) {
+        let verdict = (self.tape.below(2) == 0).then_some(Success::ONE);
+        let before = self.log.0.len();
+        let taken = self.driver.handle_verdict(node, verdict, self.now_us, &mut self.log);
+        let due = self.judging.contains(&node) && !(before == self.log.0.len() && taken.is_err());
+        assert_eq!(taken.is_ok(), due, "a refused call leaves no event");
+        self.judging.retain(|judged| *judged != node);
+    }
+
     /// A call for a node that may not exist, or is not where the call would need it.
     fn disturb(&mut self) {
         let node = NodeId(self.tape.number());
-        match self.tape.below(5) {
+        match self.tape.below(6) {
             0 => self.prompt(node),
             1 => drop(self.act(node, 3)),
             2 => self.outcome(node),
             3 => drop(self.driver.handle_broken(node, self.now_us, &mut self.log)),
+            4 => self.verdict(node),
             _ => {
                 let (wish, before) = (self.tape.budget(), self.log.0.len());
                 let spawned = self

@@ -23,6 +23,8 @@ pub(super) enum Stage {
     DueResume,
     /// The caller resumes the environment.
     Resuming,
+    /// Ended; what it was worth is due from the caller.
+    Judging,
     /// Ended.
     Ended,
 }
@@ -37,6 +39,7 @@ impl Stage {
             Self::Waiting => "waiting for its children",
             Self::DueResume => "due to be resumed",
             Self::Resuming => "being resumed",
+            Self::Judging => "being judged",
             Self::Ended => "ended",
         }
     }

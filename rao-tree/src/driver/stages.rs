@@ -6,6 +6,17 @@ use crate::environment::Observation;
 use crate::tree::Arena;
 use rao_proto::{Event, EventSink, NodeId, NodeStatus, Record, Success, Tokens};
 
+/// What a node that ends is worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Worth {
+    /// It was graded.
+    Known(Success),
+    /// Somebody will say.
+    Due,
+    /// It did not finish.
+    Nothing,
+}
+
 impl<A: Arena> Driver<A> {
     pub(super) fn delegate<S: EventSink>(
         &mut self,
@@ -44,7 +55,14 @@ impl<A: Arena> Driver<A> {
             };
         }
         if refused == REFUSED_MAX {
-            return self.end(node, NodeStatus::Truncated(limit), None, Some(value), at_us, sink);
+            return self.end(
+                node,
+                NodeStatus::Truncated(limit),
+                Worth::Nothing,
+                Some(value),
+                at_us,
+                sink,
+            );
         }
         self.live -= 1;
         self.reserve_nodes(node, admitted.into());
@@ -57,28 +75,32 @@ impl<A: Arena> Driver<A> {
     }
 
     /// The one place where a node ends of itself: exactly one terminal event, the parent told. `answer` is what its environment hands over
-    /// where it ends the node.
+    /// where it ends the node. A node whose score is due keeps the run open.
     pub(super) fn end<S: EventSink>(
         &mut self,
         node: NodeId,
         status: NodeStatus,
-        success: Option<Success>,
+        worth: Worth,
         answer: Option<&[u8]>,
         at_us: u64,
         sink: &mut S,
     ) -> Result<(), DriverError> {
         let value = answer.unwrap_or_default();
         self.emit(at_us, Event::Return { node, status, value }, sink)?;
-        if let Some(success) = success {
+        if let Worth::Known(success) = worth {
             self.emit(at_us, Event::Score { node, success }, sink)?;
         }
         self.live -= 1;
         if let Some(entry) = self.tree.node_mut(node) {
-            entry.work.stage = Stage::Ended;
+            entry.work.stage = match worth {
+                Worth::Due => Stage::Judging,
+                Worth::Known(_) | Worth::Nothing => Stage::Ended,
+            };
             entry.work.answered = answer.is_some();
         }
+        self.verdicts += u32::from(worth == Worth::Due);
         let Some(parent) = self.tree.node(node).and_then(|entry| entry.parent) else {
-            return self.close(at_us, sink);
+            return self.close_if_judged(at_us, sink);
         };
         let mut all_ended = false;
         if let Some(entry) = self.tree.node_mut(parent) {
@@ -106,15 +128,27 @@ impl<A: Arena> Driver<A> {
             let node = NodeId(index as u32);
             if self.tree.node(node).is_some_and(|entry| entry.status.is_none()) {
                 self.emit(at_us, terminal(node), sink)?;
-                self.set_stage(node, Stage::Ended);
             }
+            // What was still to be judged stays without a score.
+            self.set_stage(node, Stage::Ended);
         }
+        self.verdicts = 0;
         self.due = Due::default();
         self.opening = Opening::default();
         self.root_due = false;
         self.offer = None;
         self.live = 0;
         self.close(at_us, sink)
+    }
+
+    /// Closes the run if the root has ended and no verdict is due.
+    pub(super) fn close_if_judged<S: EventSink>(&mut self, at_us: u64, sink: &mut S) -> Result<(), DriverError> {
+        let ended = self.tree.node(NodeId::ROOT).is_some_and(|root| root.status.is_some());
+        if ended && self.verdicts == 0 {
+            self.close(at_us, sink)
+        } else {
+            Ok(())
+        }
     }
 
     fn close<S: EventSink>(&mut self, at_us: u64, sink: &mut S) -> Result<(), DriverError> {

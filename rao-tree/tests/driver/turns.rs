@@ -3,8 +3,8 @@
 use crate::support::*;
 use rao_proto::Event;
 use rao_tree::{
-    Action, Answer, Budget, DriverError, Limit, Limits, NodeId, NodeStatus, Observation, Outcome, Stop, Success, Token,
-    Want, WeightsVersion,
+    Action, Answer, Budget, DriverError, Launch, Limit, Limits, NodeId, NodeStatus, Observation, Outcome, Stop,
+    Success, Token, Want, WeightsVersion,
 };
 
 #[test]
@@ -280,6 +280,78 @@ fn sequential_delegations_add_up_and_concurrent_ones_do_not() {
     run.turn(0, 1, DONE);
     run.assert_closed();
     assert_eq!(run.driver.tree().nodes()[0].critical_path(), 1 + 10 + 30 + 1);
+}
+
+/// The verdict of a node, as a judge gives it.
+fn verdict(run: &mut Run, node: u32, verdict: Option<Success>) -> Result<(), DriverError> {
+    run.driver.handle_verdict(NodeId(node), verdict, 0, &mut run.log)
+}
+
+#[test]
+fn a_run_stays_open_until_every_verdict_is_in() {
+    let mut run = Run::with_root(WIDE);
+    run.turn(0, 1, delegate(2));
+    run.spawn(Some(0));
+    run.turn(1, 1, Outcome::Submit);
+    run.spawn(Some(0));
+    run.turn(2, 1, Outcome::Submit);
+    // The parent goes on meanwhile. It sees that its child finished, and no success.
+    let unjudged = |node| Launch::Ended {
+        node: NodeId(node),
+        status: NodeStatus::Finished,
+        success: Success::ZERO,
+        answered: true,
+    };
+    assert_eq!(run.resume(0), [unjudged(1), unjudged(2)]);
+    run.outcome(0, Outcome::Submit, 0).unwrap();
+    assert_eq!(
+        (run.poll(), run.driver.is_closed(), run.driver.verdicts_due()),
+        (None, false, 3)
+    );
+
+    verdict(&mut run, 0, Some(Success::ONE)).unwrap();
+    verdict(&mut run, 2, None).unwrap();
+    assert!(matches!(
+        verdict(&mut run, 2, Some(Success::ONE)),
+        Err(DriverError::OutOfTurn { .. })
+    ));
+    assert!(!run.driver.is_closed());
+    verdict(&mut run, 1, Some(Success::ZERO)).unwrap();
+    run.assert_closed();
+    let judged: Vec<_> = run
+        .driver
+        .tree()
+        .nodes()
+        .iter()
+        .map(|node| (node.judged(), node.success))
+        .collect();
+    let (finished, invalid) = (Some(NodeStatus::Finished), Some(NodeStatus::Invalid));
+    assert_eq!(
+        judged,
+        [
+            (finished, Success::ONE),
+            (finished, Success::ZERO),
+            // Never a zero: it counts nowhere.
+            (invalid, Success::ZERO)
+        ]
+    );
+}
+
+#[test]
+fn a_verdict_that_does_not_come_in_time_leaves_its_node_unjudged() {
+    let mut run = Run::with_root(Limits {
+        deadline_us: Some(100),
+        ..WIDE
+    });
+    run.turn(0, 1, Outcome::Submit);
+    assert_eq!(run.driver.poll(99, &mut run.log), Ok(None));
+    assert!(!run.driver.is_closed());
+    assert_eq!(run.driver.poll(100, &mut run.log), Ok(None));
+    run.assert_closed();
+    assert_eq!(run.status(0), Some(NodeStatus::Finished));
+    assert_eq!(run.driver.tree().nodes()[0].judged(), Some(NodeStatus::Invalid));
+    assert!(verdict(&mut run, 0, Some(Success::ONE)).is_err());
+    assert!(verdict(&mut run, 7, None).is_err());
 }
 
 #[test]
