@@ -8,6 +8,7 @@
 //! ```
 
 use rao_backends::scripted::Scripted;
+use rao_trainer::judge::Grader;
 use rao_trainer::rollout::{Job, Progress, Settings, Worker};
 use rao_tree::{
     Answer, Constraint, Environment, Limits, Mask, Next, NodeStatus, Observation, Outcome, Request, Success, Token,
@@ -144,6 +145,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         keep_transcripts: false,
         keep_log: false,
         trees_in_flight: 1,
+        grader: Grader::Nobody,
         sink: None,
         progress: Arc::new(Progress::default()),
     };

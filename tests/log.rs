@@ -9,6 +9,7 @@ use rao_trainer::environments::textcraft::teacher::teacher;
 use rao_trainer::environments::textcraft::vocabulary::VOCAB;
 use rao_trainer::environments::textcraft::{Benchmark, Difficulty, official};
 use rao_trainer::evaluate::select;
+use rao_trainer::judge::Grader;
 use rao_trainer::rollout::{Job, Progress, Rollout, RolloutEngine, Settings, VecArena, Worker};
 use rao_trainer::train::credit::assign;
 use rao_tree::credit::{DepthMass, Estimator, Rule};
@@ -22,6 +23,7 @@ fn settings(trees_in_flight: usize) -> Settings {
         keep_transcripts: true,
         keep_log: true,
         trees_in_flight,
+        grader: Grader::Nobody,
         sink: None,
         progress: Arc::new(Progress::default()),
     }

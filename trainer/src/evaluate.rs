@@ -4,6 +4,7 @@ use crate::config::{Config, Eval};
 use crate::display::Phase;
 use crate::environments::textcraft::agent::{Agent, AgentOptions};
 use crate::environments::textcraft::{Benchmark, Difficulty, Task};
+use crate::judge::Grader;
 use crate::rollout::{Job, Progress, Rollout, RolloutEngine, RolloutError, Settings};
 use rao_tree::Limits;
 use serde::{Deserialize, Serialize};
@@ -181,6 +182,7 @@ pub fn settings(temperature: f32, vocab: usize, progress: &Arc<Progress>) -> Set
         keep_transcripts: false,
         keep_log: false,
         trees_in_flight: 32,
+        grader: Grader::Nobody,
         sink: None,
         progress: Arc::clone(progress),
     }

@@ -33,6 +33,7 @@ pub mod config;
 pub mod display;
 pub mod environments;
 pub mod evaluate;
+pub mod judge;
 pub mod language;
 pub mod rollout;
 pub mod run;

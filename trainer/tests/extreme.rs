@@ -6,6 +6,7 @@ use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
 use rao_trainer::environments::textcraft::vocabulary::{SPAWN_MAX, VOCAB, Word};
 use rao_trainer::environments::textcraft::{Benchmark, Difficulty, Task, official, plan};
 use rao_trainer::evaluate::select;
+use rao_trainer::judge::Grader;
 use rao_trainer::rollout::{InProcess, Job, Progress, Rollout, RolloutEngine, Settings};
 use rao_tree::{Limits, Node, NodeStatus, Policy, Request, Success, Token};
 use std::convert::Infallible;
@@ -91,6 +92,7 @@ async fn roll(benchmark: &Benchmark, task: &Task, children: usize, concurrent: u
         keep_transcripts: false,
         keep_log: false,
         trees_in_flight: 1,
+        grader: Grader::Nobody,
         sink: None,
         progress: Arc::new(Progress::default()),
     };

@@ -1,6 +1,7 @@
 //! The rollout engine under environments that misbehave: what breaks costs its own node, nothing waits for ever.
 
 use rao_backends::scripted::uniform;
+use rao_trainer::judge::Grader;
 use rao_trainer::rollout::{InProcess, Job, Progress, Rollout, RolloutEngine, Settings};
 use rao_tree::{
     Answer, Constraint, Environment, Limit, Limits, Mask, Next, NodeStatus, Observation, Outcome, Success, Token,
@@ -115,6 +116,7 @@ fn settings() -> Settings {
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: 2,
+        grader: Grader::Nobody,
         sink: None,
         progress: Arc::new(Progress::default()),
     }

@@ -6,6 +6,7 @@ use rao_trainer::environments::textcraft::teacher::teacher;
 use rao_trainer::environments::textcraft::vocabulary::VOCAB;
 use rao_trainer::environments::textcraft::{Benchmark, Difficulty, official};
 use rao_trainer::evaluate::select;
+use rao_trainer::judge::Grader;
 use rao_trainer::rollout::{Job, Progress, Rollout, Settings, Worker};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ fn settings() -> Settings {
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: 16,
+        grader: Grader::Nobody,
         sink: None,
         progress: Arc::new(Progress::default()),
     }

@@ -15,6 +15,7 @@ pub use transcript::{Span, Transcript};
 pub use tree_run::VecArena;
 pub use worker::Worker;
 
+use crate::judge::Grader;
 use rao_proto::EventSink;
 use rao_tree::{Limits, Tree, WeightsVersion};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub keep_log: bool,
     /// Trees that one worker has under way at once: bounds memory, changes no result.
     pub trees_in_flight: usize,
+    /// Says what answers are worth that environments [submit](rao_tree::Outcome::Submit).
+    pub grader: Grader,
     /// Gets every event as it happens, of all trees mixed: for a single tree, its trace, which then survives the process.
     pub sink: Option<SharedSink>,
     /// Counts what has been done, for whoever watches; and asks the workers to stop.
@@ -94,7 +97,7 @@ pub struct Rollout {
     pub transcripts: Vec<Transcript>,
     /// The encoded events; empty unless [`Settings::keep_log`].
     pub log: Vec<u8>,
-    /// Environments that broke, by their own words.
+    /// Environments that broke and judges that could not judge, by their own words.
     pub faults: Vec<String>,
     /// Weights that the tree was opened under: the oldest that drew any of its actions.
     pub weights: WeightsVersion,

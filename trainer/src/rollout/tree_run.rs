@@ -2,13 +2,15 @@
 
 use super::transcript::{Span, Transcript};
 use super::{Rollout, RolloutError, Settings, SharedSink};
+use crate::judge::{Case, Grader, JudgeError, Ruling};
 use rao_proto::{EncodeError, EventSink, Record, encode, encoded_len};
+use rao_tree::credit::Member;
 use rao_tree::{
-    Action, Answer, Arena, ArenaFull, Budget, Completion, Driver, DriverError, Environment, Mask, Node, NodeId,
-    NodeStatus, Observation, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
+    Action, Answer, Arena, ArenaFull, Budget, Completion, Depth, Driver, DriverError, Environment, Mask, Node, NodeId,
+    NodeStatus, Observation, Outcome, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
 };
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{PoisonError, mpsc};
 use std::time::Instant;
 
 /// An arena that grows on the heap, up to the tree's own cap of nodes.
@@ -94,6 +96,10 @@ pub(super) struct TreeRun<E> {
     transcripts: Vec<Transcript>,
     faults: Vec<String>,
     started: Instant,
+    /// Answers that nobody has been asked about yet.
+    submitted: Vec<Case>,
+    /// Nodes whose worth is that of the root, once it has ended.
+    proxied: Vec<NodeId>,
     /// Contexts that the policy may drop.
     forgotten: Vec<SequenceId>,
     scratch: Vec<Token>,
@@ -134,6 +140,8 @@ impl<E: Environment> TreeRun<E> {
             transcripts: Vec::new(),
             faults: Vec::new(),
             started: Instant::now(),
+            submitted: Vec::new(),
+            proxied: Vec::new(),
             forgotten: Vec::new(),
             scratch: vec![Token(0); spec.limits.context_max as usize],
         }
@@ -155,6 +163,7 @@ impl<E: Environment> TreeRun<E> {
             let at_us = self.at_us();
             self.driver.handle_cancel(at_us, &mut self.log)?;
         }
+        self.grade_by_root()?;
         let words = Mask::words(settings.vocab);
         loop {
             let at_us = self.at_us();
@@ -172,6 +181,50 @@ impl<E: Environment> TreeRun<E> {
         }
         if self.driver.is_closed() {
             self.retire_all(settings);
+        }
+        Ok(())
+    }
+
+    /// Has submitted answers judged; rulings arrive at `rulings`, or are given at once.
+    pub(super) fn submit(&mut self, grader: &Grader, rulings: &mpsc::Sender<Ruling>) -> Result<(), RolloutError> {
+        for case in std::mem::take(&mut self.submitted) {
+            match grader {
+                Grader::Judge(bench) => bench.submit(self.tag, case, rulings.clone()),
+                Grader::Root if case.node != NodeId::ROOT => self.proxied.push(case.node),
+                Grader::Root | Grader::Nobody => self.rule(case.node, Err(JudgeError::Nobody))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a ruling. One that comes when the run is closed is too late.
+    pub(super) fn rule(&mut self, node: NodeId, verdict: Result<Success, JudgeError>) -> Result<(), RolloutError> {
+        if self.driver.is_closed() {
+            return Ok(());
+        }
+        let at_us = self.at_us();
+        let verdict = verdict.map_err(|error| self.faults.push(error.to_string())).ok();
+        self.driver.handle_verdict(node, verdict, at_us, &mut self.log)?;
+        Ok(())
+    }
+
+    /// Names this tree in rulings.
+    pub(super) fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// What the root is worth, for those that it stands for, once it has ended.
+    fn grade_by_root(&mut self) -> Result<(), RolloutError> {
+        let Some(root) = self.driver.tree().node(NodeId::ROOT) else {
+            return Ok(());
+        };
+        if root.status.is_none() || self.proxied.is_empty() {
+            return Ok(());
+        }
+        let member = Member::from(root);
+        let verdict = member.counts().then_some(root.success);
+        for node in std::mem::take(&mut self.proxied) {
+            self.rule(node, verdict.ok_or(JudgeError::Nobody))?;
         }
         Ok(())
     }
@@ -364,7 +417,9 @@ impl<E: Environment> TreeRun<E> {
                 let taken = self
                     .driver
                     .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log);
-                self.settle(node, taken)?;
+                if self.settle(node, taken)?.is_some() && outcome == Outcome::Submit {
+                    self.submitted.push(self.case(node, &seat.environment));
+                }
             }
             Err(error) => {
                 let error = error.to_string();
@@ -412,12 +467,27 @@ impl<E: Environment> TreeRun<E> {
                 let taken = self
                     .driver
                     .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log);
-                self.settle(node, taken)?;
+                if self.settle(node, taken)?.is_some() && outcome == Outcome::Submit {
+                    self.submitted.push(self.case(node, &seat.environment));
+                }
             }
             Err(error) => self.broke(node, error)?,
         }
         self.put_back(node, seat, settings);
         Ok(())
+    }
+
+    /// What there is to judge of a node.
+    fn case(&self, node: NodeId, environment: &E) -> Case {
+        let mut task = String::new();
+        // Writing to a string does not fail.
+        let _ = environment.describe(&mut task);
+        Case {
+            node,
+            depth: self.driver.tree().node(node).map_or(Depth(0), |entry| entry.depth),
+            task,
+            answer: environment.answer().to_vec(),
+        }
     }
 
     /// What a node's own policy or environment did wrong costs that node; anything else is a defect here and ends the rollout.

@@ -2,8 +2,14 @@
 
 use super::tree_run::TreeRun;
 use super::{Job, Rollout, RolloutError, Settings};
+use crate::judge::Ruling;
 use rao_tree::{Environment, Mask, Policy, Request};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long a worker that only waits for judges does so before it looks at deadlines again.
+const JUDGES: Duration = Duration::from_millis(20);
 
 /// Owns a policy and rolls trees out on it, on the thread that calls it.
 pub struct Worker<P> {
@@ -39,6 +45,7 @@ impl<P: Policy> Worker<P> {
         let mut trees: Vec<TreeRun<E>> = Vec::new();
         let mut ended = Vec::new();
         let mut results = Vec::new();
+        let (rulings, heard) = mpsc::channel::<Ruling>();
         loop {
             while trees.len() < settings.trees_in_flight.max(1)
                 && !settings.progress.is_stopped()
@@ -47,8 +54,14 @@ impl<P: Policy> Worker<P> {
                 trees.push(TreeRun::open(index, job, self.opened, self.policy.weights(), settings));
                 self.opened += 1;
             }
+            for Ruling { tree, node, verdict } in heard.try_iter() {
+                if let Some(tree) = trees.iter_mut().find(|other| other.tag() == tree) {
+                    tree.rule(node, verdict)?;
+                }
+            }
             for tree in &mut trees {
                 tree.advance(settings)?;
+                tree.submit(&settings.grader, &rulings)?;
                 for sequence in tree.drain_forgotten() {
                     self.policy.forget(sequence);
                 }
@@ -77,6 +90,16 @@ impl<P: Policy> Worker<P> {
             for tree in &mut trees {
                 shares.push(tree.drawing());
                 tree.requests(settings.temperature, words, &mut batch)?;
+            }
+            if batch.is_empty() {
+                // Nothing is left to do but to hear the judges, and to look at the clock now and then.
+                drop(batch);
+                if let Ok(Ruling { tree, node, verdict }) = heard.recv_timeout(JUDGES)
+                    && let Some(tree) = trees.iter_mut().find(|other| other.tag() == tree)
+                {
+                    tree.rule(node, verdict)?;
+                }
+                continue;
             }
             self.policy
                 .sample(&mut batch)

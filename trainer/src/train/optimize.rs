@@ -11,6 +11,7 @@ use crate::config::{Config, Correction, Rao};
 use crate::display::Phase;
 use crate::environments::textcraft::agent::{Agent, AgentOptions};
 use crate::environments::textcraft::{Benchmark, Task};
+use crate::judge::Grader;
 use crate::rollout::{Job, Progress, Rollout, RolloutEngine, Settings};
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -80,6 +81,7 @@ pub async fn optimize(
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: rao.tasks * rao.trees,
+        grader: Grader::Nobody,
         sink: None,
         progress: Arc::clone(progress),
     };

@@ -10,6 +10,7 @@ use crate::display::Phase;
 use crate::environments::textcraft::agent::{Agent, AgentOptions};
 use crate::environments::textcraft::teacher::teacher;
 use crate::environments::textcraft::{Benchmark, Difficulty, Task};
+use crate::judge::Grader;
 use crate::rollout::{Job, Progress, Settings, Transcript, Worker};
 use rand::{RngExt, seq::IndexedRandom};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -117,6 +118,7 @@ fn lessons(
         keep_transcripts: true,
         keep_log: false,
         trees_in_flight: 64,
+        grader: Grader::Nobody,
         sink: None,
         progress: Arc::clone(progress),
     };

@@ -80,7 +80,7 @@ fn act(agent: &mut Agent, action: &str) -> String {
         (shown, Outcome::Continue) => shown,
         (shown, Outcome::Delegate { children }) => format!("{shown}(children: {children})"),
         (shown, Outcome::Finish(success)) => format!("{shown}(success {})", success.value()),
-        (_, ended @ (Outcome::Truncate(_) | Outcome::Fail)) => panic!("{ended:?}"),
+        (_, ended @ (Outcome::Truncate(_) | Outcome::Fail | Outcome::Submit)) => panic!("{ended:?}"),
     }
 }
 
