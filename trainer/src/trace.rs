@@ -88,7 +88,8 @@ pub struct Trace {
 #[derive(Default)]
 struct Line {
     task: String,
-    context: Vec<Token>,
+    /// Its contexts, of which a restart begins another.
+    contexts: Vec<Vec<Token>>,
     children: Vec<NodeId>,
     refused: usize,
 }
@@ -124,7 +125,17 @@ impl Trace {
             }
             Event::Observe { node, tokens } | Event::Act { node, tokens, .. } => {
                 if let Some(line) = self.lines.get_mut(node.index()) {
-                    line.context.extend(tokens.iter());
+                    if line.contexts.is_empty() {
+                        line.contexts.push(Vec::new());
+                    }
+                    if let Some(context) = line.contexts.last_mut() {
+                        context.extend(tokens.iter());
+                    }
+                }
+            }
+            Event::Restart { node } => {
+                if let Some(line) = self.lines.get_mut(node.index()) {
+                    line.contexts.push(Vec::new());
                 }
             }
             Event::Refuse { parent, .. } => {
@@ -179,8 +190,12 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
         } else {
             String::new()
         };
-        let context = vocabulary::render(line.context.iter().copied());
-        let _ = writeln!(out, "{indent}{branch}{} {ended}{refused}   {context}", line.task);
+        let contexts = line.contexts.iter();
+        let contexts: Vec<String> = contexts
+            .map(|context| vocabulary::render(context.iter().copied()))
+            .collect();
+        let contexts = contexts.join(" ⟲ ");
+        let _ = writeln!(out, "{indent}{branch}{} {ended}{refused}   {contexts}", line.task);
         let below = match (id == NodeId::ROOT, last) {
             (true, _) => String::new(),
             (false, true) => format!("{indent}   "),
@@ -192,7 +207,11 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
     }
     let root = &tree.nodes()[0];
     let sampled: u64 = tree.nodes().iter().map(|node| u64::from(node.sampled)).sum();
-    let tokens: u64 = tree.nodes().iter().map(|node| u64::from(node.context)).sum();
+    let tokens: u64 = tree
+        .nodes()
+        .iter()
+        .map(|node| u64::from(node.earlier) + u64::from(node.context))
+        .sum();
     let depth = tree.nodes().iter().map(|node| node.depth.0).max().unwrap_or(0);
     let _ = writeln!(
         out,
@@ -235,6 +254,35 @@ mod tests {
             status: NodeStatus::Finished,
             value: &[],
         })
+    }
+
+    #[test]
+    fn a_context_that_began_anew_is_shown_as_another() {
+        let node = NodeId::ROOT;
+        let saw = |tokens: &[Token]| {
+            frame(Event::Observe {
+                node,
+                tokens: rao_proto::Tokens::new(tokens),
+            })
+        };
+        let word = |token| vocabulary::render(std::iter::once(token));
+        let (first, second) = (Token(3), Token(4));
+        let log = [
+            spawn(0),
+            saw(&[first]),
+            frame(Event::Restart { node }),
+            saw(&[second]),
+            finish(0),
+        ]
+        .concat();
+        let (trace, errors) = Trace::read(&log);
+        assert!(errors.is_empty(), "{errors:?}");
+        let drawn = trace.draw(9);
+        assert!(
+            drawn.contains(&format!("{} ⟲ {}", word(first), word(second))),
+            "{drawn}"
+        );
+        assert!(drawn.contains(" 2 tokens"), "{drawn}");
     }
 
     #[test]

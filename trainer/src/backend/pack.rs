@@ -21,12 +21,12 @@ pub(super) fn pack(sequences: &[Sequence<'_>], vocab: usize, temperature: f32) -
             });
         }
         let turns = transcript.actions.iter().zip(weights);
-        let weights = turns.flat_map(|(span, &weight)| (0..span.len).map(move |_| weight));
+        let each = turns.flat_map(|(span, &weight)| (0..span.len).map(move |_| (weight, span.masked)));
+        let mut masks = transcript.masks.chunks(words);
         let mut drawn = transcript
             .action_positions()
-            .zip(weights)
+            .zip(each)
             .zip(&transcript.logprobs)
-            .zip(transcript.masks.chunks(words))
             .peekable();
         // A context that began anew is a sequence of its own: nothing in it saw what was before.
         for Range { start, end } in transcript.contexts() {
@@ -37,12 +37,12 @@ pub(super) fn pack(sequences: &[Sequence<'_>], vocab: usize, temperature: f32) -
                     .map(|token| token.0),
             );
             actions.clear();
-            while let Some((((position, weight), &logprob), mask)) = drawn.next_if(|(((at, _), _), _)| *at < end) {
+            while let Some(((position, (weight, masked)), &logprob)) = drawn.next_if(|((at, _), _)| *at < end) {
                 actions.push(Action {
                     index: (position - start) as usize,
                     behaviour_logprob: logprob,
                     weight,
-                    mask,
+                    mask: if masked { masks.next().unwrap_or(&[]) } else { &[] },
                 });
             }
             if !actions.is_empty() {
@@ -62,7 +62,11 @@ mod tests {
 
     #[test]
     fn every_token_of_an_action_weighs_what_its_action_does() {
-        let span = |start, len| crate::rollout::Span { start, len };
+        let span = |start, len| crate::rollout::Span {
+            start,
+            len,
+            masked: true,
+        };
         let transcript = Transcript {
             tokens: [1, 2, 3, 4, 5].map(Token).to_vec(),
             starts: Vec::new(),
@@ -80,8 +84,30 @@ mod tests {
         assert_eq!(error, "sequence 0 has 2 actions and 1 weights");
     }
     #[test]
+    fn free_text_has_no_masks() {
+        let words = Mask::words(VOCAB);
+        let span = |start, masked| crate::rollout::Span { start, len: 1, masked };
+        let transcript = Transcript {
+            tokens: [1, 2, 3].map(Token).to_vec(),
+            starts: Vec::new(),
+            actions: vec![span(0, false), span(1, true), span(2, false)],
+            logprobs: vec![-0.5; 3],
+            masks: vec![7; words],
+        };
+        let weights = vec![1.0; 3];
+        let transcript = &transcript;
+        let packed = pack(&[Sequence { transcript, weights }], VOCAB, 1.0).unwrap();
+        let (free, masked) = (vec![u64::MAX; words], vec![7; words]);
+        assert_eq!(packed.masks, [free.clone(), masked, free].concat());
+    }
+
+    #[test]
     fn a_context_that_began_anew_is_a_sequence_of_its_own() {
-        let span = |start, len| crate::rollout::Span { start, len };
+        let span = |start, len| crate::rollout::Span {
+            start,
+            len,
+            masked: true,
+        };
         let words = Mask::words(VOCAB);
         let transcript = Transcript {
             tokens: (0..9).map(Token).collect(),

@@ -14,7 +14,7 @@ pub struct Transcript {
     pub actions: Vec<Span>,
     /// Log-probability of each action token as it was drawn, actions one after the other.
     pub logprobs: Vec<f32>,
-    /// What was allowed when it was drawn: `Mask::words(vocab)` words per action token.
+    /// What was allowed when it was drawn: `Mask::words(vocab)` words per token of the actions that are [`masked`](Span::masked).
     pub masks: Vec<u64>,
 }
 
@@ -25,6 +25,8 @@ pub struct Span {
     pub start: u32,
     /// How many tokens.
     pub len: u32,
+    /// Whether what might be said was constrained; free text has no masks, which for a large vocabulary would be the larger part by far.
+    pub masked: bool,
 }
 
 impl Transcript {

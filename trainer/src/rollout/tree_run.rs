@@ -72,6 +72,8 @@ struct Seat<E> {
     tokens: Vec<Token>,
     logprobs: Vec<f32>,
     masks: Vec<u64>,
+    /// Words of a token's mask; 0 where the environment says nothing of what may be said, and no mask is kept.
+    words: usize,
     room: usize,
     drawn: usize,
     stop: Option<Stop>,
@@ -230,20 +232,15 @@ impl<E: Environment> TreeRun<E> {
     }
 
     /// One request for every node that is drawing.
-    pub(super) fn requests<'s>(
-        &'s mut self,
-        temperature: f32,
-        words: usize,
-        out: &mut Vec<Request<'s>>,
-    ) -> Result<(), RolloutError> {
+    pub(super) fn requests<'s>(&'s mut self, temperature: f32, out: &mut Vec<Request<'s>>) -> Result<(), RolloutError> {
         let tag = self.tag;
         for (node, seat) in &mut self.drawing {
             let seat = seat.as_mut();
             let completion = Completion::new(
                 &mut seat.tokens[..seat.room],
                 &mut seat.logprobs[..seat.room],
-                &mut seat.masks[..seat.room * words],
-                words,
+                &mut seat.masks[..seat.room * seat.words],
+                seat.words,
             );
             let completion = completion?;
             out.push(Request {
@@ -340,6 +337,7 @@ impl<E: Environment> TreeRun<E> {
             tokens: Vec::new(),
             logprobs: Vec::new(),
             masks: Vec::new(),
+            words: 0,
             room: 0,
             drawn: 0,
             stop: None,
@@ -357,7 +355,14 @@ impl<E: Environment> TreeRun<E> {
         if seat.tokens.len() < room {
             seat.tokens.resize(room, Token(0));
             seat.logprobs.resize(room, 0.0);
-            seat.masks.resize(room * words, 0);
+        }
+        seat.words = if seat.environment.constraint().is_some() {
+            words
+        } else {
+            0
+        };
+        if seat.masks.len() < room * seat.words {
+            seat.masks.resize(room * seat.words, 0);
         }
         seat.room = room;
         seat.drawn = 0;
@@ -392,6 +397,7 @@ impl<E: Environment> TreeRun<E> {
             tokens,
             logprobs,
             masks,
+            words,
             ..
         } = seat.as_mut();
         transcript.tokens.extend_from_slice(&tokens[..drawn]);
@@ -399,11 +405,10 @@ impl<E: Environment> TreeRun<E> {
             transcript.actions.push(Span {
                 start,
                 len: drawn as u32,
+                masked: *words > 0,
             });
             transcript.logprobs.extend_from_slice(&logprobs[..drawn]);
-            transcript
-                .masks
-                .extend_from_slice(&masks[..drawn * Mask::words(settings.vocab)]);
+            transcript.masks.extend_from_slice(&masks[..drawn * *words]);
         }
         if !goes_on {
             self.put_back(node, seat, settings);

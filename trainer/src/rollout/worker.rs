@@ -3,7 +3,7 @@
 use super::tree_run::TreeRun;
 use super::{Job, Rollout, RolloutError, Settings};
 use crate::judge::Ruling;
-use rao_tree::{Environment, Mask, Policy, Request};
+use rao_tree::{Environment, Policy, Request};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -41,7 +41,6 @@ impl<P: Policy> Worker<P> {
     where
         P::Error: Send + Sync + 'static,
     {
-        let words = Mask::words(settings.vocab);
         let mut trees: Vec<TreeRun<E>> = Vec::new();
         let mut ended = Vec::new();
         let mut results = Vec::new();
@@ -89,7 +88,7 @@ impl<P: Policy> Worker<P> {
             let mut shares = Vec::with_capacity(trees.len());
             for tree in &mut trees {
                 shares.push(tree.drawing());
-                tree.requests(settings.temperature, words, &mut batch)?;
+                tree.requests(settings.temperature, &mut batch)?;
             }
             if batch.is_empty() {
                 // Nothing is left to do but to hear the judges, and to look at the clock now and then.

@@ -262,7 +262,11 @@ mod tests {
             tree.weights = WeightsVersion(version);
             tree.transcripts.push(Transcript {
                 tokens: vec![Token(1), Token(version as u32)],
-                actions: vec![Span { start: 1, len: 1 }],
+                actions: vec![Span {
+                    start: 1,
+                    len: 1,
+                    masked: true,
+                }],
                 ..Transcript::default()
             });
         }
