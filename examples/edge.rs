@@ -13,10 +13,9 @@
 use rao_backends::llama_cpp::{KvPrecision, LlamaCppOptions, Local, ModelFile, inspect, on_this_thread};
 use rao_proto::Recorder;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
-use rao_trainer::environments::textcraft::vocabulary::VOCAB;
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, LANGUAGE, VOCAB};
 use rao_trainer::environments::textcraft::{Benchmark, Task, official};
 use rao_trainer::rollout::{Job, Progress, Rollout, Worker};
-use rao_trainer::sampler::fingerprint;
 use rao_trainer::{config::Config, evaluate, trace::Trace};
 use rao_tree::WeightsVersion;
 use std::error::Error;
@@ -60,7 +59,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         batch: 128,
         kv: KvPrecision::F16,
         vocab: Some(VOCAB),
-        fingerprint: Some(fingerprint(VOCAB)),
+        fingerprint: Some(LANGUAGE.fingerprint(VOCAB)),
         ..LlamaCppOptions::default()
     };
     let version = WeightsVersion(info.weights_version.unwrap_or(0));
@@ -106,7 +105,7 @@ fn run(
         slots: Config::default().agent.slots,
         shuffle_slots: false,
     };
-    let mut limits = evaluate::limits(&Config::default().eval, task.difficulty, depth);
+    let mut limits = evaluate::limits(&Config::default().eval, task.difficulty, depth, ACTION_MAX);
     limits.deadline_us = Some(options.seconds.saturating_mul(1_000_000));
     let job = Job {
         root: Agent::root(&benchmark.world, task, agent, options.seed),

@@ -11,7 +11,7 @@
 use rao_trainer::config::Config;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
 use rao_trainer::environments::textcraft::teacher::teacher;
-use rao_trainer::environments::textcraft::vocabulary::VOCAB;
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, VOCAB};
 use rao_trainer::environments::textcraft::{Difficulty, official};
 use rao_trainer::evaluate::select;
 use rao_trainer::judge::Grader;
@@ -136,7 +136,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             root: Agent::root(&benchmark.world, task, options, seed),
             task: task.id.clone(),
             seed,
-            limits: config.limits.at_depth(options.depth_max),
+            limits: config.limits.at_depth(options.depth_max, ACTION_MAX),
         });
         jobs.enumerate()
     };

@@ -10,11 +10,11 @@
 
 use rao_trainer::backend::{Sequence, Trainee};
 use rao_trainer::config::Config;
-use rao_trainer::environments;
-use rao_trainer::environments::textcraft::Difficulty;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
-use rao_trainer::environments::textcraft::vocabulary::VOCAB;
-use rao_trainer::evaluate::{self, judge, select};
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, VOCAB};
+use rao_trainer::environments::textcraft::{Difficulty, Task};
+use rao_trainer::environments::{self, Seating};
+use rao_trainer::evaluate::{self, Suite, judge, select};
 use rao_trainer::rollout::{InProcess, Job, Progress, RolloutEngine, Settings, Transcript};
 use rao_trainer::run::RunDir;
 use rao_trainer::sampler::Sampler;
@@ -71,7 +71,7 @@ async fn line(run: &Path, quant: &str) -> Result<String, Box<dyn Error>> {
                 root: Agent::root(&benchmark.world, task, options, seed),
                 task: task.id.clone(),
                 seed,
-                limits: evaluate::limits(&config.eval, task.difficulty, depth),
+                limits: evaluate::limits(&config.eval, task.difficulty, depth, ACTION_MAX),
             }
         });
     let progress = Arc::new(Progress::default());
@@ -103,9 +103,22 @@ async fn line(run: &Path, quant: &str) -> Result<String, Box<dyn Error>> {
     let same = theirs.iter().zip(&ours).filter(|(one, other)| one == other).count();
     let argmax = same as f64 / ours.len() as f64;
 
+    let suite = Suite {
+        tasks: &benchmark.val,
+        root: |task: &Task, seating: Seating, seed| {
+            let options = AgentOptions {
+                depth_max: seating.depth_max,
+                slots: config.agent.slots,
+                shuffle_slots: seating.shuffle,
+            };
+            Agent::root(&benchmark.world, task, options, seed)
+        },
+        action_max: ACTION_MAX,
+        windows: [None; 4],
+    };
     let scores = judge(
         &mut engine,
-        &benchmark,
+        &suite,
         &config,
         (depth, policy.vocab()),
         "evaluation",

@@ -6,7 +6,7 @@ use rao_trainer::backend::Trainee;
 use rao_trainer::config::Config;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
 use rao_trainer::environments::textcraft::teacher::teacher;
-use rao_trainer::environments::textcraft::vocabulary::VOCAB;
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, VOCAB};
 use rao_trainer::environments::textcraft::{Benchmark, Difficulty, official};
 use rao_trainer::evaluate::select;
 use rao_trainer::judge::Grader;
@@ -47,7 +47,7 @@ fn jobs(benchmark: &Benchmark) -> impl Iterator<Item = Job<Agent>> {
                 root,
                 task: task.id.clone(),
                 seed,
-                limits: config.limits.at_depth(8),
+                limits: config.limits.at_depth(8, ACTION_MAX),
             }
         })
 }

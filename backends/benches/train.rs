@@ -7,6 +7,7 @@
 //!
 //! The batches are those of `tests/conformance/speed.py`, drawn by the same rules from another generator: `tiny` holds ragged sequences
 //! of 10 to 48 tokens, the others 32 or (`50m`) 8 of 256; half of them are actions, which were chosen among 5 to 15 allowed tokens.
+//! `DEVICE=cuda` trains on a card (feature `cuda`), with the composite kernels; peak memory is then the host's alone.
 //! `-lora`: rank 16 on all projections of a base in bf16. `-checkpoint`: blocks are computed again on the way back.
 
 use std::process::Command;
@@ -218,25 +219,36 @@ fn run(case: &Case) {
     );
 }
 
+/// Where to compute: `DEVICE=cuda` is a card, if this was built for one.
+fn device() -> Device {
+    match std::env::var("DEVICE").as_deref() {
+        #[cfg(feature = "cuda")]
+        Ok("cuda") => Device::new_cuda(0).expect("a card"),
+        Ok("cpu") | Err(_) => Device::Cpu,
+        Ok(other) => panic!("DEVICE={other}: not built for it"),
+    }
+}
+
 fn learner(case: &Case) -> Learner {
+    let device = device();
     let weights = if case.lora.is_some() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut writer = this_program();
         writer.arg(WRITE_BASE).arg(case.name).arg(directory.path());
         assert!(writer.status().expect("this program runs again").success());
-        Weights::load_as(directory.path(), DType::BF16, &Device::Cpu).expect("what was just written")
+        Weights::load_as(directory.path(), DType::BF16, &device).expect("what was just written")
     } else {
-        Weights::new(&case.config, 1, &Device::Cpu).expect("a valid configuration")
+        Weights::new(&case.config, 1, &device).expect("a valid configuration")
     };
-    let mut model = Qwen3::new(weights)
-        .with_kernels(case.kernels)
-        .expect("on the CPU")
-        .with_checkpointing(case.checkpointing);
+    let mut model = Qwen3::new(weights).with_checkpointing(case.checkpointing);
+    if device.is_cpu() {
+        model = model.with_kernels(case.kernels).expect("on the CPU");
+    }
     if let Some(micro) = micro_tokens() {
         model = model.with_micro_tokens(micro);
     }
     if let Some(lora) = &case.lora {
-        let adapter = Adapter::new(&case.config, lora.clone(), 1, &Device::Cpu).expect("a rank that fits");
+        let adapter = Adapter::new(&case.config, lora.clone(), 1, &device).expect("a rank that fits");
         model = model.with_adapter(adapter).expect("made for this model");
     }
     Learner::new(model, AdamWConfig::default()).expect("memory for two moments")

@@ -44,6 +44,7 @@ impl Staged {
     }
 
     /// Where it will be.
+    #[cfg(feature = "candle")]
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -3,10 +3,11 @@
 //! [`scripted`] holds policies without a model: a plan written by a function, and uniform choice. With feature `candle`, the module of
 //! that name holds a Qwen3 decoder twice: a learner (imitation, REINFORCE, CISPO; AdamW) and a sampler that draws for many nodes at
 //! once and gives each the same bits whatever is sampled beside it. What was trained can be written as GGUF, for llama.cpp. Feature
-//! `text` reads the tokenizer and the chat template of a Hugging Face model.
+//! `text` reads the tokenizer and the chat template of a Hugging Face model, and `openai` asks a server that somebody else runs.
 //!
 //! # What it is not
-//! - An inference server: no network. Tokens go into a policy and come out; `text` turns a conversation into tokens and tokens into text.
+//! - An inference server: nothing here listens, and `openai` alone asks over a network. Tokens go into a policy and come out; `text` turns a
+//!   conversation into tokens and tokens into text.
 //! - A zoo of models: one architecture; moments and what learns are in f32; low-rank adapters learn on a base in half precision.
 //! - A trainer: rollouts, advantages and schedules are the caller's. A learner takes a batch and makes one step.
 //! - A Candle sampler for accelerators: there, `cuda` and `metal` serve the learner alone.
@@ -14,9 +15,10 @@
 //! # Features
 //! | feature | what it adds | what it needs |
 //! |---|---|---|
-//! | (always) | [`scripted`] | nothing |
+//! | (always) | [`scripted`], [`bytes`] | nothing |
 //! | `candle` (default) | learner and sampler on the CPU, GGUF files | nothing more; AVX2 or AVX-512 are used where the machine has them |
 //! | `llama-cpp` | `llama_cpp`: GGUF files, quantised or not | cmake, a C++ compiler and libclang to build |
+//! | `openai` | `openai`: any OpenAI-compatible server as a policy | a C compiler to build, a server to ask |
 //! | `text` (default) | `text`: `tokenizer.json` and chat templates | nothing more |
 //! | `cuda` | the learner, and all layers of llama.cpp, on NVIDIA cards | `candle` or `llama-cpp`; CUDA's toolkit to build, a card and its driver to run |
 //! | `metal` | the same on Apple's GPUs | `candle` or `llama-cpp`; macOS |
@@ -45,6 +47,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod bytes;
 #[cfg(feature = "candle")]
 pub mod candle;
 #[cfg(any(feature = "candle", feature = "text"))]
@@ -52,13 +55,15 @@ mod file;
 mod fingerprint;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
+#[cfg(feature = "openai")]
+pub mod openai;
 mod random;
-#[cfg(any(feature = "candle", feature = "llama-cpp"))]
+#[cfg(any(feature = "candle", feature = "llama-cpp", feature = "openai"))]
 mod sampling;
 pub mod scripted;
 #[cfg(feature = "text")]
 pub mod text;
 
 pub use fingerprint::fingerprint;
-#[cfg(any(feature = "candle", feature = "llama-cpp"))]
+#[cfg(any(feature = "candle", feature = "llama-cpp", feature = "openai"))]
 pub use sampling::SamplerError;

@@ -5,10 +5,14 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 /// The uniform number of draw `index` of a request: 53 bits in `[0, 1)`.
 pub(crate) fn uniform(seed: u64, index: usize) -> f64 {
+    (bits(seed, index) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The 64 bits behind it.
+pub(crate) fn bits(seed: u64, index: usize) -> u64 {
     // Seeds are mixed before the index is added, so that neighbouring seeds do not share their streams, shifted.
     let mixed = SplitMix64::seed_from_u64(seed).next_u64();
-    let bits = SplitMix64::seed_from_u64(mixed.wrapping_add(index as u64)).next_u64();
-    (bits >> 11) as f64 / (1u64 << 53) as f64
+    SplitMix64::seed_from_u64(mixed.wrapping_add(index as u64)).next_u64()
 }
 
 #[cfg(test)]

@@ -270,7 +270,13 @@ fn leaves_what_is_finished<P: Policy>(make: impl Fn() -> P) {
             ..node
         })
     };
-    for stop in [Stop::Complete, Stop::Length, Stop::ContextOverflow, Stop::Stuck] {
+    for stop in [
+        Stop::Complete,
+        Stop::Length,
+        Stop::ContextOverflow,
+        Stop::Stuck,
+        Stop::Failed,
+    ] {
         let mut nodes: Vec<Node> = stopped(stop).collect();
         assert_eq!(call(&mut policy, &mut nodes), nodes.len());
         for (node, before) in nodes.iter().zip(stopped(stop)) {

@@ -307,3 +307,49 @@ mod llama_cpp {
         assert!(gaps[1] < 0.02 && gaps[2] < 0.2, "{gaps:?}");
     }
 }
+
+/// On a card: `cargo test -p rao-backends --features cuda --test parity`.
+#[cfg(feature = "cuda")]
+mod cuda {
+    use super::*;
+    use rao_backends::candle::{Adapter, LoraConfig};
+
+    fn on(device: &Device, lora: bool) -> Learner {
+        let config = ModelConfig::tiny(VOCAB);
+        let mut model = Qwen3::new(Weights::new(&config, 3, device).unwrap());
+        if lora {
+            let adapter = Adapter::new(&config, LoraConfig::new(4), 1, device).unwrap();
+            model = model.with_adapter(adapter).unwrap();
+        }
+        Learner::new(model, AdamWConfig::default()).unwrap()
+    }
+
+    /// Losses, norms of gradients and likelihoods of a few updates, here and there.
+    #[test]
+    fn a_card_learns_what_the_cpu_learns() {
+        let card = Device::new_cuda(0).expect("this test needs a card");
+        let weights = Weights::new(&ModelConfig::tiny(VOCAB), 3, &Device::Cpu).unwrap();
+        let mut sampler = Sampler::new(pack(&weights), WeightsVersion(0), SamplerOptions::default());
+        let batch = sampled(&mut sampler, 1.0);
+        for lora in [false, true] {
+            let (mut here, mut there) = (on(&Device::Cpu, lora), on(&card, lora));
+            assert!(gap(&there, &batch) < 1e-3, "{}", gap(&there, &batch));
+            for update in 0..5 {
+                let [a, b] = [&mut here, &mut there].map(|l| l.update(&batch, Objective::default(), 1e-3).unwrap());
+                let near = |a: f64, b: f64, what: &str| {
+                    assert!(
+                        (a - b).abs() <= 1e-3 * (1.0 + a.abs()),
+                        "{what} of update {update}: {a} and {b}"
+                    );
+                };
+                near(a.loss, b.loss, "loss");
+                near(a.grad_norm, b.grad_norm, "norm");
+                near(a.ratio, b.ratio, "ratio");
+            }
+            let (a, b) = (here.logprobs(&batch).unwrap(), there.logprobs(&batch).unwrap());
+            let apart = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            println!("lora {lora}: log-probabilities differ by at most {apart:e} after five updates");
+            assert!(apart < 5e-3, "{apart}");
+        }
+    }
+}

@@ -293,7 +293,7 @@ impl<A: Arena> Driver<A> {
                 )?;
                 Ok(false)
             }
-            Stop::Stuck => {
+            Stop::Stuck | Stop::Failed => {
                 self.end(node, NodeStatus::Invalid, Worth::Nothing, None, at_us, sink)?;
                 Ok(false)
             }

@@ -10,8 +10,9 @@ pub struct SequenceId(pub u64);
 /// Samples actions for many nodes at once.
 ///
 /// # For callers
-/// [`sample`](Policy::sample) advances every unfinished request and returns when at least one has finished; requests
-/// may be dropped and others added before the next call. This is continuous batching without a thread: nobody waits for the longest.
+/// [`sample`](Policy::sample) advances every unfinished request and returns when at least one has finished, or after a moment, so that the
+/// caller can look at its clock; requests may be dropped and others added before the next call. This is continuous batching without a thread:
+/// nobody waits for the longest.
 ///
 /// # For implementers
 /// - Append to [`Request::completion`]; never touch what is already there.
@@ -23,7 +24,8 @@ pub trait Policy {
     /// Why the whole batch could not be advanced. What concerns one request only is its [`Stop`].
     type Error: core::error::Error;
 
-    /// Advances every request whose `stop` is `None` by one token or more, and returns how many of the batch are finished.
+    /// Advances every request whose `stop` is `None` by one token or more, and returns how many of the batch are finished. A policy that waits
+    /// for something remote may return before anything has moved, after a moment: the caller looks at its deadlines and calls again.
     /// An empty batch, or one with nothing unfinished, returns at once.
     ///
     /// # Errors
@@ -85,6 +87,9 @@ pub enum Stop {
     ContextOverflow,
     /// The constraint allowed no token at all.
     Stuck,
+    /// The backend could not answer this request, though others go on: a server that kept failing, an answer that made no sense. Its node
+    /// is [invalid](rao_proto::NodeStatus::Invalid), never a zero: it says nothing about the policy.
+    Failed,
 }
 
 /// Tokens, log-probabilities and masks of an action, growing together in the caller's buffers.
@@ -169,6 +174,12 @@ impl<'a> Completion<'a> {
         self.len == 0
     }
 
+    /// How many more tokens fit.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.tokens.len() - self.len
+    }
+
     /// No room for another token.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -198,6 +209,12 @@ impl<'a> Completion<'a> {
 pub trait Constraint {
     /// Given the completion so far, either marks what may follow in `mask` (cleared by the caller) or says that the action is complete.
     fn next(&mut self, completion: &[Token], mask: &mut Mask<'_>) -> Next;
+
+    /// Where nothing is constrained but that the action is complete with its first token among these: those tokens. `None`, the default,
+    /// where there is more to it. Policies that cannot mask, such as servers, can still carry out a request that says so.
+    fn ends(&self) -> Option<&[Token]> {
+        None
+    }
 }
 
 /// A constraint's answer.
@@ -230,6 +247,11 @@ impl<'a> Mask<'a> {
         if let Some(word) = self.0.get_mut(token.0 as usize / 64) {
             *word |= 1 << (token.0 % 64);
         }
+    }
+
+    /// Allows every token; bits beyond the vocabulary name none.
+    pub fn allow_all(&mut self) {
+        self.0.fill(u64::MAX);
     }
 
     /// Whether a token is allowed.

@@ -30,7 +30,10 @@ fn a_completion_grows_in_its_callers_buffers() {
     assert!(completion.is_empty());
     assert!(completion.push(Token(5), -1.0, None));
     assert!(completion.push(Token(6), -2.0, Some(&[3])));
-    assert_eq!((completion.len(), completion.is_full()), (2, false));
+    assert_eq!(
+        (completion.len(), completion.room(), completion.is_full()),
+        (2, 1, false)
+    );
 
     // Another call goes on where this one stopped.
     let completion = Completion::new(&mut tokens, &mut logprobs, &mut masks, 2).unwrap();
@@ -49,6 +52,8 @@ fn a_completion_grows_in_its_callers_buffers() {
 fn a_mask_is_a_set_of_tokens() {
     assert_eq!([0, 1, 64, 65].map(Mask::words), [0, 1, 1, 2]);
     let mut words = [u64::MAX; 2];
+    Mask::cleared(&mut words).allow_all();
+    assert_eq!(words, [u64::MAX; 2]);
     let mut mask = Mask::cleared(&mut words);
     for token in [0, 63, 64, 127, 128, u32::MAX] {
         assert!(!mask.allows(Token(token)));
@@ -56,4 +61,6 @@ fn a_mask_is_a_set_of_tokens() {
         assert_eq!(mask.allows(Token(token)), token < 128, "{token}");
     }
     assert_eq!(mask.as_words(), [1 | 1 << 63, 1 | 1 << 63]);
+    mask.allow_all();
+    assert_eq!(mask.as_words(), [u64::MAX; 2]);
 }

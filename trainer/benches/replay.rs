@@ -2,22 +2,28 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rao_trainer::environments::textcraft::official::{self, GoldCraft};
-use rao_trainer::environments::textcraft::{Difficulty, Task, Workshop, World, plan};
+use rao_trainer::environments::textcraft::{Book, Difficulty, Ledger, Task, Workshop, book::Offer, plan};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn replay(world: &Arc<World>, gold: &[(Task, Vec<GoldCraft>)]) -> usize {
+fn replay(book: &Book, gold: &[(Task, Vec<GoldCraft>)]) -> usize {
     let mut solved = 0;
+    let mut offers = Vec::new();
     for (task, steps) in gold {
-        let mut workshop = Workshop::new(Arc::clone(world), task);
-        let root = workshop.actor(None, task.target, task.count);
+        let mut ledger = Ledger::new(book.len(), &task.inventory);
+        let root = ledger.actor(None, task.target, task.count);
         for step in steps {
-            workshop
-                .craft_with(root, &step.ingredients, (step.item, step.total))
+            offers.clear();
+            offers.extend(step.ingredients.iter().map(|&(item, count)| Offer {
+                item: book.name(item),
+                count: i64::from(count),
+            }));
+            let target = (book.name(step.item), i64::from(step.total));
+            book.craft(&mut ledger, root, &offers, target)
                 .expect("published solutions are valid");
         }
-        solved += usize::from(workshop.verdict(root));
+        solved += usize::from(ledger.verdict(root));
     }
     solved
 }
@@ -40,12 +46,13 @@ fn gold_replay(criterion: &mut Criterion) {
         .flat_map(|file| official::load_gold(&directory.join(file), &world).expect("task file"))
         .collect();
     let crafts: usize = gold.iter().map(|(_, steps)| steps.len()).sum();
-    assert_eq!((gold.len(), crafts, replay(&world, &gold)), (3154, 202_814, 3154));
+    let book = Book::from(&*world);
+    assert_eq!((gold.len(), crafts, replay(&book, &gold)), (3154, 202_814, 3154));
 
     let mut group = criterion.benchmark_group("textcraft");
     group.throughput(Throughput::Elements(crafts as u64));
     group.bench_function("gold_replay", |bencher| {
-        bencher.iter(|| replay(black_box(&world), black_box(&gold)))
+        bencher.iter(|| replay(black_box(&book), black_box(&gold)))
     });
     group.finish();
 }

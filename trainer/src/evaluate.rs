@@ -2,11 +2,10 @@
 
 use crate::config::{Config, Eval};
 use crate::display::Phase;
-use crate::environments::textcraft::agent::{Agent, AgentOptions};
-use crate::environments::textcraft::{Benchmark, Difficulty, Task};
+use crate::environments::{Difficulty, Domain, RootTask, Seating};
 use crate::judge::Grader;
 use crate::rollout::{Job, Progress, Rollout, RolloutEngine, RolloutError, Settings};
-use rao_tree::Limits;
+use rao_tree::{Environment, Limits};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +19,11 @@ pub struct Score {
     pub unjudged: usize,
     /// Environments that broke, in trees of both kinds.
     pub faults: usize,
-    /// Share of the tasks solved greedily.
+    /// Share of the tasks solved greedily: a success of 1, partial credit does not count.
     pub greedy: f64,
+    /// Mean success of the greedy trees, partial credit included.
+    #[serde(default)]
+    pub credit: f64,
     /// Share of the tasks solved at temperature 1, one tree each.
     pub t1: f64,
     /// Nodes per tree.
@@ -34,21 +36,24 @@ pub struct Score {
     pub critical_path: f64,
     /// Wall clock per tree: all trees of the difficulty, which run side by side, divided by their number.
     pub seconds: f64,
+    /// How many windows of an agent the input of a task fills; `None` where that has no meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<f64>,
 }
 
 /// One score per difficulty; `None` for those that were not evaluated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Tiers 2 and 3.
+    /// The smallest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub easy: Option<Score>,
-    /// Tiers 4 to 6.
+    /// As large as those that are trained on, unless `rao.difficulty` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub medium: Option<Score>,
-    /// Tiers 7 to 9.
+    /// Larger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hard: Option<Score>,
-    /// Tiers 10 to 12.
+    /// Largest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extreme: Option<Score>,
 }
@@ -88,18 +93,18 @@ pub struct Arm {
 }
 
 /// The tasks of one difficulty that an evaluation takes: all of them, or the first `limit`.
-pub fn select(tasks: &[Task], difficulty: Difficulty, limit: usize) -> impl Iterator<Item = &Task> {
+pub fn select<T: RootTask>(tasks: &[T], difficulty: Difficulty, limit: usize) -> impl Iterator<Item = &T> {
     let limit = if limit == 0 { usize::MAX } else { limit };
     tasks
         .iter()
-        .filter(move |task| task.difficulty == difficulty)
+        .filter(move |task| task.difficulty() == difficulty)
         .take(limit)
 }
 
 /// How many trees [`evaluate`] rolls out.
 #[must_use]
-pub fn trees(benchmark: &Benchmark, eval: &Eval) -> usize {
-    let of = |difficulty| select(&benchmark.val, difficulty, limit(eval, difficulty)).count();
+pub fn trees(tasks: &[impl RootTask], eval: &Eval) -> usize {
+    let of = |difficulty| select(tasks, difficulty, limit(eval, difficulty)).count();
     2 * eval
         .difficulties
         .iter()
@@ -107,41 +112,85 @@ pub fn trees(benchmark: &Benchmark, eval: &Eval) -> usize {
         .sum::<usize>()
 }
 
-/// Rolls the held-out tasks out, greedily and at temperature 1, and scores them.
+/// What is evaluated: tasks, and the root of a tree for each.
+pub struct Suite<'a, T, R> {
+    /// The tasks, of any difficulty.
+    pub tasks: &'a [T],
+    /// Makes the root of a tree of agents so seated; the number is the tree's seed.
+    pub root: R,
+    /// Tokens of the longest action.
+    pub action_max: u32,
+    /// How many windows the tasks of each difficulty fill, in the order of [`Difficulty::ALL`], where that is how they are measured.
+    pub windows: [Option<f64>; 4],
+}
+
+impl<'a, T> Suite<'a, T, ()> {
+    /// The held-out tasks of a domain.
+    pub fn of<D: Domain<Task = T>>(domain: &'a D) -> Suite<'a, T, impl Fn(&T, Seating, u64) -> D::Agent + Sync> {
+        Suite {
+            tasks: domain.val(),
+            root: |task: &T, seating, seed| domain.root(task, seating, seed),
+            action_max: D::LANGUAGE.action_max,
+            windows: Difficulty::ALL.map(|difficulty| domain.windows(difficulty)),
+        }
+    }
+}
+
+impl<T: RootTask, E, R: Fn(&T, Seating, u64) -> E> Suite<'_, T, R> {
+    fn jobs(&self, tasks: &[&T], eval: &Eval, arm: Arm, mode: u64) -> Vec<Job<E>> {
+        let seating = Seating {
+            depth_max: arm.depth,
+            shuffle: false,
+        };
+        let job = |(index, task): (usize, &&T)| {
+            let seed = crate::seed::derive(arm.seed, &[mode, index as u64]);
+            Job {
+                root: (self.root)(task, seating, seed),
+                task: task.id().to_owned(),
+                seed,
+                limits: limits(eval, task.difficulty(), arm.depth, self.action_max),
+            }
+        };
+        tasks.iter().enumerate().map(job).collect()
+    }
+}
+
+/// Rolls the tasks out, greedily and at temperature 1, and scores them.
 ///
 /// # Errors
 /// [`RolloutError`].
-pub async fn evaluate(
-    engine: &mut impl RolloutEngine<Agent>,
-    benchmark: &Benchmark,
+pub async fn evaluate<T: RootTask, E: Environment>(
+    engine: &mut impl RolloutEngine<E>,
+    suite: &Suite<'_, T, impl Fn(&T, Seating, u64) -> E>,
     eval: &Eval,
-    slots: u32,
     arm: Arm,
     progress: &Arc<Progress>,
 ) -> Result<Scores, RolloutError> {
     let mut scores = Scores::default();
     for &difficulty in &eval.difficulties {
-        let tasks: Vec<&Task> = select(&benchmark.val, difficulty, limit(eval, difficulty)).collect();
+        let tasks: Vec<&T> = select(suite.tasks, difficulty, limit(eval, difficulty)).collect();
         if tasks.is_empty() {
             continue;
         }
         let mut score = Score {
             tasks: tasks.len(),
+            windows: suite.windows[difficulty as usize],
             ..Score::default()
         };
         for (mode, temperature) in [(0_u64, 0.0), (1, 1.0)] {
             let started = Instant::now();
             let settings = settings(temperature, arm.vocab, progress);
-            let jobs = jobs(benchmark, &tasks, eval, slots, arm, mode);
+            let jobs = suite.jobs(&tasks, eval, arm, mode);
             let rollouts = engine.rollout(jobs, &settings).await?;
             score.unjudged += rollouts.iter().filter(|rollout| !rollout.is_judged()).count();
             score.faults += rollouts.iter().map(|rollout| rollout.faults.len()).sum::<usize>();
-            let solved = mean(&rollouts, |rollout| f64::from(rollout.success()));
+            let solved = mean(&rollouts, |rollout| f64::from(u8::from(rollout.is_solved())));
             if temperature > 0.0 {
                 score.t1 = solved;
                 continue;
             }
             score.greedy = solved;
+            score.credit = mean(&rollouts, |rollout| f64::from(rollout.success()));
             score.nodes = mean(&rollouts, |rollout| rollout.tree.nodes().len() as f64);
             score.nodes_max = rollouts
                 .iter()
@@ -157,10 +206,10 @@ pub async fn evaluate(
     Ok(scores)
 }
 
-/// Caps of a tree of this difficulty.
+/// Caps of a tree of this difficulty, in an environment whose longest action has so many tokens.
 #[must_use]
-pub fn limits(eval: &Eval, difficulty: Difficulty, depth: u8) -> Limits {
-    let limits = eval.limits.at_depth(depth);
+pub fn limits(eval: &Eval, difficulty: Difficulty, depth: u8, action_max: u32) -> Limits {
+    let limits = eval.limits.at_depth(depth, action_max);
     let nodes = match difficulty {
         Difficulty::Easy => eval.nodes.easy,
         Difficulty::Medium => eval.nodes.medium,
@@ -188,24 +237,6 @@ pub fn settings(temperature: f32, vocab: usize, progress: &Arc<Progress>) -> Set
     }
 }
 
-fn jobs(benchmark: &Benchmark, tasks: &[&Task], eval: &Eval, slots: u32, arm: Arm, mode: u64) -> Vec<Job<Agent>> {
-    let options = AgentOptions {
-        depth_max: arm.depth,
-        slots,
-        shuffle_slots: false,
-    };
-    let job = |(index, task): (usize, &&Task)| {
-        let seed = crate::seed::derive(arm.seed, &[mode, index as u64]);
-        Job {
-            root: Agent::root(&benchmark.world, task, options, seed),
-            task: task.id.clone(),
-            seed,
-            limits: limits(eval, task.difficulty, arm.depth),
-        }
-    };
-    tasks.iter().enumerate().map(job).collect()
-}
-
 fn limit(eval: &Eval, difficulty: Difficulty) -> usize {
     match difficulty {
         Difficulty::Easy => eval.easy,
@@ -227,22 +258,22 @@ fn mean(rollouts: &[Rollout], of: impl Fn(&Rollout) -> f64) -> f64 {
 ///
 /// # Errors
 /// [`RolloutError`].
-pub async fn judge(
-    engine: &mut impl RolloutEngine<Agent>,
-    benchmark: &Benchmark,
+pub async fn judge<T: RootTask, E: Environment>(
+    engine: &mut impl RolloutEngine<E>,
+    suite: &Suite<'_, T, impl Fn(&T, Seating, u64) -> E>,
     config: &Config,
     (depth, vocab): (u8, usize),
     name: &'static str,
     progress: &Arc<Progress>,
 ) -> Result<Scores, RolloutError> {
-    let phase = Phase::begin(name, trees(benchmark, &config.eval) as u64);
+    let phase = Phase::begin(name, trees(suite.tasks, &config.eval) as u64);
     let arm = Arm {
         depth,
         vocab,
         seed: crate::seed::derive(config.seed, &[3]),
     };
     let before = (progress.trees(), progress.nodes());
-    let work = evaluate(engine, benchmark, &config.eval, config.agent.slots, arm, progress);
+    let work = evaluate(engine, suite, &config.eval, arm, progress);
     tokio::pin!(work);
     let scores = loop {
         tokio::select! {

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::config::Config;
+use crate::environments::EnvironmentName;
 use crate::evaluate::Scores;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -59,6 +60,9 @@ pub enum RunError {
 /// What a run came to: `summary.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// What was trained on.
+    #[serde(default)]
+    pub environment: EnvironmentName,
     /// The agent that may spawn.
     pub recursive: Scores,
     /// Its flat twin; absent when it was switched off.

@@ -1,7 +1,7 @@
 //! The one place that names what samples, as `backend` is the one that names what learns.
 
 use crate::config::Rollout;
-use crate::environments::textcraft::vocabulary;
+use crate::environments::Language;
 use crate::rollout::InProcess;
 #[cfg(feature = "llama-cpp")]
 use rao_backends::llama_cpp::{KvPrecision, LlamaCpp, LlamaCppError, LlamaCppOptions, LoadError, ModelFile};
@@ -103,12 +103,6 @@ pub(crate) fn threads(wanted: usize) -> usize {
     }
 }
 
-/// What tells the tokens of this crate's environments from others, in a model of `vocab` tokens; exported files hold it.
-#[must_use]
-pub fn fingerprint(vocab: usize) -> String {
-    rao_backends::fingerprint(vocabulary::names_of(vocab))
-}
-
 impl Sampler {
     /// Tokens of its vocabulary.
     #[must_use]
@@ -144,17 +138,25 @@ impl InProcess<Sampler> {
     }
 }
 
-/// An engine that samples a GGUF file: one worker, on whose behalf `threads` threads decode (0: every core but one). `context` is its longest context, in tokens.
+/// An engine that samples a GGUF file of a policy that speaks `language`: one worker, on whose behalf `threads` threads decode (0: every core
+/// but one). `context` is its longest context, in tokens.
 ///
 /// # Errors
 /// [`OpenError`]: this binary was built without llama.cpp, or the file is refused.
 #[cfg(feature = "llama-cpp")]
-pub fn open(path: &Path, rollout: &Rollout, threads: usize, context: u32) -> Result<InProcess<Sampler>, OpenError> {
+pub fn open(
+    path: &Path,
+    rollout: &Rollout,
+    threads: usize,
+    context: u32,
+    language: Language,
+) -> Result<InProcess<Sampler>, OpenError> {
     let info = rao_backends::llama_cpp::inspect(path)?;
     let file = ModelFile::new(path.to_owned());
     let version = WeightsVersion(info.weights_version.unwrap_or(0));
-    let vocab = info.vocab.max(vocabulary::VOCAB);
-    open_file(file, version, rollout, threads, context, (vocab, fingerprint(vocab)))
+    let vocab = info.vocab.max(language.vocab);
+    let fingerprint = language.fingerprint(vocab);
+    open_file(file, version, rollout, threads, context, (vocab, fingerprint))
 }
 
 /// The same for a file that is removed when it is no longer needed, of so many tokens with such a fingerprint.
@@ -189,17 +191,6 @@ pub(crate) fn open_file(
 /// # Errors
 /// Always [`OpenError::NotBuilt`].
 #[cfg(not(feature = "llama-cpp"))]
-pub fn open(_: &Path, _: &Rollout, _: usize, _: u32) -> Result<InProcess<Sampler>, OpenError> {
+pub fn open(_: &Path, _: &Rollout, _: usize, _: u32, _: Language) -> Result<InProcess<Sampler>, OpenError> {
     Err(OpenError::NotBuilt(WITHOUT_LLAMA_CPP))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_token_language_is_the_one_that_exported_files_were_written_in() {
-        // A change here makes them useless to those who read them.
-        assert_eq!(fingerprint(vocabulary::VOCAB), "1a2df053abe9e010");
-    }
 }

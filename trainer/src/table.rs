@@ -1,6 +1,6 @@
 //! The result table of a run, beside the paper's published row.
 
-use crate::environments::textcraft::Difficulty;
+use crate::environments::{Difficulty, EnvironmentName};
 use crate::evaluate::{Score, Scores};
 use crate::run::Summary;
 use std::fmt::Write;
@@ -14,29 +14,50 @@ const PAPER: [(&str, Difficulty, f64); 4] = [
     ("flat", Difficulty::Hard, 0.00),
 ];
 
-const HEADER: &str =
-    "arm        tasks         n  greedy    T=1   paper     nodes    (max)     tokens  crit. path  s/task\n";
+/// Where there is a published row it is shown; elsewhere the mean success of the greedy trees, which partial credit makes more than `greedy`.
+fn header(environment: Option<EnvironmentName>) -> String {
+    let column = if is_published(environment) { "paper" } else { "credit" };
+    let width = width(environment);
+    format!(
+        "arm        {:<width$}    n  greedy    T=1 {column:>7}     nodes    (max)     tokens  crit. path  s/task\n",
+        "tasks"
+    )
+}
+
+/// Characters of the column of tasks: where they are measured in windows, how many these are is said.
+fn width(environment: Option<EnvironmentName>) -> usize {
+    match environment {
+        Some(EnvironmentName::TextCraft) | None => 10,
+        Some(EnvironmentName::NumberSearch | EnvironmentName::Aggregation) => 14,
+    }
+}
 
 /// The table of a run: arm by difficulty.
 #[must_use]
 pub fn render(summary: &Summary) -> String {
-    let mut out = HEADER.to_owned();
-    rows(&mut out, "recursive", &summary.recursive);
+    let environment = Some(summary.environment);
+    let mut out = header(environment);
+    rows(&mut out, environment, "recursive", &summary.recursive);
     if let Some(flat) = &summary.flat {
-        rows(&mut out, "flat", flat);
+        rows(&mut out, environment, "flat", flat);
     }
     out
 }
 
-/// The table of one arm.
+/// Whether the paper's figures are about this: its game, in the compact tokens of `environment`.
+fn is_published(environment: Option<EnvironmentName>) -> bool {
+    environment == Some(EnvironmentName::TextCraft)
+}
+
+/// The table of one arm. `None` are agents that speak, of whatever kind of work.
 #[must_use]
-pub fn arm(name: &str, scores: &Scores) -> String {
-    let mut out = HEADER.to_owned();
-    rows(&mut out, name, scores);
+pub fn arm(environment: Option<EnvironmentName>, name: &str, scores: &Scores) -> String {
+    let mut out = header(environment);
+    rows(&mut out, environment, name, scores);
     out
 }
 
-fn rows(out: &mut String, arm: &str, scores: &Scores) {
+fn rows(out: &mut String, environment: Option<EnvironmentName>, arm: &str, scores: &Scores) {
     for difficulty in Difficulty::ALL {
         let Some(score) = scores.of(difficulty) else { continue };
         let Score {
@@ -44,21 +65,31 @@ fn rows(out: &mut String, arm: &str, scores: &Scores) {
             unjudged,
             faults,
             greedy,
+            credit,
             t1,
             nodes,
             nodes_max,
             tokens,
             critical_path,
             seconds,
+            windows,
         } = score;
+        let label = match windows {
+            Some(windows) => format!("{difficulty} {windows}x"),
+            None => difficulty.name().to_owned(),
+        };
+        let width = width(environment);
         let paper = PAPER.iter().find(|(name, of, _)| *name == arm && *of == difficulty);
-        let paper = paper.map_or_else(|| "-".into(), |(.., success)| format!("{success:.2}"));
+        let beside = match (is_published(environment), paper) {
+            (true, Some((.., success))) => format!("{success:.2}"),
+            (true, None) => "-".into(),
+            (false, _) => format!("{credit:.2}"),
+        };
         // Writing to a string does not fail.
         let _ = writeln!(
             out,
-            "{arm:<10} {difficulty:<10} {tasks:>4}  {greedy:>6.2} {t1:>6.2} {paper:>7} {nodes:>9.1} {nodes_max:>8} \
+            "{arm:<10} {label:<width$} {tasks:>4}  {greedy:>6.2} {t1:>6.2} {beside:>7} {nodes:>9.1} {nodes_max:>8} \
              {tokens:>10.0} {critical_path:>11.0} {seconds:>7.3}",
-            difficulty = difficulty.name(),
         );
         if unjudged + faults > 0 {
             let trees = 2 * tasks;
@@ -103,6 +134,7 @@ mod tests {
             ..Scores::default()
         });
         let summary = Summary {
+            environment: EnvironmentName::TextCraft,
             recursive,
             flat,
             train_seconds: 13.0,

@@ -1,9 +1,11 @@
 //! An event log as a tree that people can read.
 
-use crate::environments::textcraft::vocabulary;
+use crate::environments::{EnvironmentName, Language};
+use crate::live::{cut, one_line};
 use crate::rollout::VecArena;
+use rao_backends::bytes;
 use rao_proto::{Event, FrameError, Frames, NodeId, Record, decode, encoded_len};
-use rao_tree::{NodeStatus, Token, Tree, TreeError};
+use rao_tree::{NodeStatus, Success, Token, Tree, TreeError};
 use std::fmt::Write;
 
 /// A stretch of a log that says nothing, or contradicts what came before it.
@@ -82,6 +84,7 @@ impl<'a> Iterator for Records<'a> {
 pub struct Trace {
     tree: Tree<VecArena>,
     lines: Vec<Line>,
+    environment: EnvironmentName,
 }
 
 /// What is shown of a node besides what the tree knows.
@@ -114,6 +117,7 @@ impl Trace {
     fn take(&mut self, event: &Event<'_>) -> Result<(), TreeError> {
         self.tree.apply(event)?;
         match *event {
+            Event::RunOpened { task, .. } => self.environment = EnvironmentName::of_task(task),
             Event::Spawn { node, parent, task, .. } => {
                 self.lines.push(Line {
                     task: task.to_owned(),
@@ -155,12 +159,12 @@ impl Trace {
         if self.lines.is_empty() {
             "(no node)\n".into()
         } else {
-            draw(&self.tree, &self.lines, nodes_max)
+            draw(&self.tree, &self.lines, nodes_max, self.environment.language())
         }
     }
 }
 
-fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
+fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize, language: Language) -> String {
     let mut out = String::new();
     // (node, indentation of the node, whether it is its parent's last child); a stack of its own: trees are deeper than call stacks.
     let mut stack = vec![(NodeId::ROOT, String::new(), true)];
@@ -180,7 +184,8 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
             (false, false) => "├─ ",
         };
         let ended = match node.judged() {
-            Some(NodeStatus::Finished) if node.success.value() > 0.0 => "✓".to_owned(),
+            Some(NodeStatus::Finished) if node.success == Success::ONE => "✓".to_owned(),
+            Some(NodeStatus::Finished) if node.success.value() > 0.0 => format!("≈ {:.2}", node.success.value()),
             Some(NodeStatus::Finished) => "✗ failed".to_owned(),
             Some(status) => format!("✗ {status}"),
             None => "… unfinished".to_owned(),
@@ -192,7 +197,10 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
         };
         let contexts = line.contexts.iter();
         let contexts: Vec<String> = contexts
-            .map(|context| vocabulary::render(context.iter().copied()))
+            .map(|context| match context.first() {
+                Some(&bytes::SYSTEM) => turns(context),
+                _ => language.render(context.iter().copied()),
+            })
             .collect();
         let contexts = contexts.join(" ⟲ ");
         let _ = writeln!(out, "{indent}{branch}{} {ended}{refused}   {contexts}", line.task);
@@ -222,10 +230,41 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize) -> String {
     out
 }
 
+/// What an agent that speaks in bytes said, turn by turn: what it read would fill pages.
+fn turns(context: &[Token]) -> String {
+    let turns = context.split(|&token| token == bytes::ASSISTANT).skip(1).map(|turn| {
+        let said = turn.split(|&token| token == bytes::END).next().unwrap_or_default();
+        let said: Vec<u8> = said.iter().filter_map(|token| u8::try_from(token.0).ok()).collect();
+        cut(&one_line(&String::from_utf8_lossy(&said)), TURN)
+    });
+    let turns: Vec<String> = turns.filter(|turn| !turn.is_empty()).collect();
+    turns.join(" | ")
+}
+
+/// Characters of a turn that are shown.
+const TURN: usize = 100;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rao_proto::{Budget, DecodeError, Depth, encode};
+
+    #[test]
+    fn of_agents_that_speak_only_what_they_said_is_shown() {
+        let say = |text: &str| text.bytes().map(|byte| Token(byte.into())).collect::<Vec<_>>();
+        let context = [
+            vec![bytes::SYSTEM],
+            say("rules"),
+            vec![bytes::END, bytes::ASSISTANT],
+            say("one\n two"),
+            vec![bytes::END, bytes::TOOL],
+            say("reply"),
+            vec![bytes::END, bytes::ASSISTANT],
+            say(&"é".repeat(200)),
+        ];
+        let long = "é".repeat(TURN - 1);
+        assert_eq!(turns(&context.concat()), format!("one two | {long}…"));
+    }
 
     fn frame(event: Event<'_>) -> Vec<u8> {
         let record = Record { at_us: 0, event };
@@ -265,7 +304,7 @@ mod tests {
                 tokens: rao_proto::Tokens::new(tokens),
             })
         };
-        let word = |token| vocabulary::render(std::iter::once(token));
+        let word = |token| EnvironmentName::TextCraft.language().render([token]);
         let (first, second) = (Token(3), Token(4));
         let log = [
             spawn(0),

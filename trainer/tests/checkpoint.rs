@@ -6,7 +6,7 @@ mod common;
 use common::{memory_is_as_predicted, rao, refused, stdout};
 use rao_backends::candle::gguf::Quant;
 use rao_backends::candle::{Adapter, DType, Device, ModelConfig, Weights};
-use rao_trainer::environments::textcraft::vocabulary::{VOCAB, names_of};
+use rao_trainer::environments::textcraft::vocabulary::{LANGUAGE, VOCAB};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -159,7 +159,7 @@ fn all_weights_of_a_checkpoint_are_trained_and_its_tokenizer_stays_with_them() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
     let base = checkpoint(&here.join("checkpoint"));
-    tokenizer(&here.join("checkpoint"), names_of(TOKENS));
+    tokenizer(&here.join("checkpoint"), LANGUAGE.names(TOKENS));
     stdout(&rao(here, &SHORT));
     let policy = here.join("run/recursive");
     let trained = Weights::load(&policy, &Device::Cpu).unwrap();
@@ -199,11 +199,11 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
         train(&["--set", "eval.limits.context=1000"]),
         &["512 positions", "eval.limits.context"],
     );
-    let mut names: Vec<String> = names_of(TOKENS).collect();
+    let mut names: Vec<String> = LANGUAGE.names(TOKENS).collect();
     names.swap(3, 5);
     tokenizer(&path, names.into_iter());
     check(train(&[]), &["tokenizer.json", "token 3", "INFO", "BASE"]);
-    tokenizer(&path, names_of(TOKENS + 1));
+    tokenizer(&path, LANGUAGE.names(TOKENS + 1));
     check(train(&[]), &["tokenizer.json", "129", "128"]);
     std::fs::remove_file(path.join("tokenizer.json")).unwrap();
     let files = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().file_name());

@@ -3,7 +3,7 @@
 use rao_backends::scripted::Scripted;
 use rao_trainer::config::Config;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
-use rao_trainer::environments::textcraft::vocabulary::{SPAWN_MAX, VOCAB, Word};
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, SPAWN_MAX, VOCAB, Word};
 use rao_trainer::environments::textcraft::{Benchmark, Difficulty, Task, official, plan};
 use rao_trainer::evaluate::select;
 use rao_trainer::judge::Grader;
@@ -83,7 +83,7 @@ async fn roll(benchmark: &Benchmark, task: &Task, children: usize, concurrent: u
         seed: 1,
         limits: Limits {
             concurrent_max: concurrent,
-            ..eval.limits.at_depth(eval.limits.depth)
+            ..eval.limits.at_depth(eval.limits.depth, ACTION_MAX)
         },
     };
     let settings = Settings {

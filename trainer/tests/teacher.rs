@@ -3,7 +3,7 @@
 use rao_trainer::config::Config;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
 use rao_trainer::environments::textcraft::teacher::teacher;
-use rao_trainer::environments::textcraft::vocabulary::VOCAB;
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, VOCAB};
 use rao_trainer::environments::textcraft::{Benchmark, Difficulty, official};
 use rao_trainer::evaluate::select;
 use rao_trainer::judge::Grader;
@@ -40,7 +40,7 @@ fn roll(benchmark: &Benchmark, difficulty: Difficulty, depth_max: u8) -> Vec<Rol
                 root,
                 task: task.id.clone(),
                 seed,
-                limits: config.limits.at_depth(depth_max),
+                limits: config.limits.at_depth(depth_max, ACTION_MAX),
             },
         )
     });

@@ -145,7 +145,11 @@ impl Qwen3 {
         } else {
             Kernels::Composite
         };
-        let micro_tokens = micro_tokens(weights.config());
+        let micro_tokens = if weights.device().is_cpu() {
+            micro_tokens(weights.config())
+        } else {
+            MICRO_TOKENS_ON_DEVICE
+        };
         Self {
             weights,
             adapter: None,
@@ -489,6 +493,10 @@ fn sequence_ratios(ratio: SequenceRatio, batch: &PackedBatch, micro: &Micro, log
 pub(crate) fn shards(parameters: usize, parts: usize) -> usize {
     SHARDS_MAX.min(SHARD_NUMBERS_MAX / parameters.max(1)).min(parts).max(1)
 }
+
+/// On a device, whatever the model: a kernel costs what its launch costs until it has thousands of tokens. Measured on an H200: 5M parameters
+/// train 5.6 times as fast as with the parts that suit a CPU's cache.
+const MICRO_TOKENS_ON_DEVICE: usize = 8192;
 
 /// How many tokens keep the intermediates of a part near [`PART_BYTES`].
 pub(crate) fn micro_tokens(config: &ModelConfig) -> usize {

@@ -199,6 +199,7 @@ impl<'a> Caller<'a> {
         let logprob = if self.tape.byte() == 255 { f32::NAN } else { -0.5 };
         let unpaired = usize::from(self.tape.byte() == 255);
         let stop = match self.tape.byte() {
+            252 => Stop::Failed,
             253 => Stop::Stuck,
             254 => Stop::ContextOverflow,
             255 => Stop::Length,

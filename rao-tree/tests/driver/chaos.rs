@@ -226,6 +226,7 @@ impl Caller {
         let some = self.tape.below(room + 1);
         let (tokens, stop) = match self.tape.below(64) {
             32..48 => (room, Stop::Length),
+            60 => (some, Stop::Failed),
             61 => (some, Stop::Stuck),
             62 => (some, Stop::ContextOverflow),
             63 => return self.run.driver.handle_broken(node, 0, &mut self.run.log).unwrap(),

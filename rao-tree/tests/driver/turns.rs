@@ -239,6 +239,7 @@ fn what_breaks_costs_its_node_alone() {
 fn a_policy_that_cannot_act_ends_its_node() {
     for (stop, status) in [
         (Stop::Stuck, NodeStatus::Invalid),
+        (Stop::Failed, NodeStatus::Invalid),
         (Stop::ContextOverflow, NodeStatus::Truncated(Limit::Context)),
     ] {
         for tokens in [0, 2] {

@@ -2,7 +2,7 @@
 
 use super::{BackendError, WINDOW};
 use crate::config::{Config, Dtype, Lora};
-use crate::environments::textcraft::vocabulary::{self, VOCAB, Word};
+use crate::environments::{EnvironmentName, Language};
 use rao_backends::candle::gguf::{SpecialTokens, TokenKind, Vocabulary};
 use rao_backends::candle::{Adapter, AdapterError, DType, Device, LoraConfig, ModelConfig, Target, Weights};
 use rao_backends::text::Tokenizer;
@@ -18,17 +18,21 @@ const PADDING: Token = Token(0);
 pub enum CheckpointError {
     /// The embedding has too few rows.
     #[error(
-        "{path}: the model has {found} tokens, and the compact token language takes {VOCAB}: make the embedding larger"
+        "{path}: the model has {found} tokens, and the compact token language of {} takes {}: make the embedding larger",
+        .environment.name(), .environment.language().vocab
     )]
     Tokens {
         /// The directory.
         path: PathBuf,
         /// Rows of the embedding.
         found: usize,
+        /// Whose language.
+        environment: EnvironmentName,
     },
     /// The tokenizer calls a token by another name.
     #[error(
-        "{path}: token {token} is {found:?}, where the compact token language has {expected:?}: train a checkpoint whose first {VOCAB} tokens are that language, or one without tokenizer.json, whose tokens mean nothing yet"
+        "{path}: token {token} is {found:?}, where the compact token language of {} has {expected:?}: train a checkpoint whose first {} tokens are that language, or one without tokenizer.json, whose tokens mean nothing yet",
+        .environment.name(), .environment.language().vocab
     )]
     Language {
         /// The tokenizer's file.
@@ -37,8 +41,10 @@ pub enum CheckpointError {
         token: u32,
         /// What the tokenizer calls it.
         found: String,
-        /// What the environments call it.
+        /// What the environment calls it.
         expected: String,
+        /// Whose language.
+        environment: EnvironmentName,
     },
     /// Agents have more context than the model has positions.
     #[error("{path}: the model reaches {found} positions, and `{key}` asks for {needed}: set it to {found} or less")]
@@ -123,7 +129,7 @@ pub(super) fn shape(config: &Config) -> Result<ModelConfig, BackendError> {
         intermediate_size: model.ff,
         rope_theta: model.rope_theta,
         max_position_embeddings: WINDOW,
-        ..ModelConfig::tiny(VOCAB)
+        ..ModelConfig::tiny(config.environment.language().vocab)
     };
     shape.validate()?;
     Ok(shape)
@@ -164,9 +170,15 @@ fn open(path: &Path, dtype: Dtype, device: &Device) -> Result<Weights, BackendEr
 fn check(path: &Path, weights: &Weights, config: &Config) -> Result<(), BackendError> {
     let shape = weights.config();
     let path = || path.to_owned();
-    if shape.vocab_size < VOCAB {
-        let found = shape.vocab_size;
-        return Err(CheckpointError::Tokens { path: path(), found }.into());
+    let environment = config.environment;
+    let language = environment.language();
+    if shape.vocab_size < language.vocab {
+        return Err(CheckpointError::Tokens {
+            path: path(),
+            found: shape.vocab_size,
+            environment,
+        }
+        .into());
     }
     for (key, context) in [
         ("limits.context", config.limits.context),
@@ -186,15 +198,19 @@ fn check(path: &Path, weights: &Weights, config: &Config) -> Result<(), BackendE
         return Ok(());
     };
     tokenizer.check_fits(shape.vocab_size)?;
-    for (expected, token) in vocabulary::names().zip(0..) {
-        let found = tokenizer.token(Token(token)).unwrap_or_default();
+    for token in 0..language.vocab as u32 {
         // A row that means nothing may be called anything.
-        if Word::parse(Token(token)).is_some() && found != expected {
+        let Some(expected) = (language.word)(Token(token)) else {
+            continue;
+        };
+        let found = tokenizer.token(Token(token)).unwrap_or_default();
+        if found != expected {
             return Err(CheckpointError::Language {
                 path: tokenizer.path().to_owned(),
                 token,
                 found,
                 expected,
+                environment,
             }
             .into());
         }
@@ -212,17 +228,18 @@ pub(super) fn tokenizer(directory: &Path) -> Result<Option<Tokenizer>, BackendEr
 }
 
 /// What a file calls the tokens of a model of so many: the compact token language, and rows without a meaning. Tools that generate text
-/// stop after `FINISH`.
-pub(super) fn language(vocab: usize) -> Result<Vocabulary, BackendError> {
-    let tokens = vocabulary::names_of(vocab)
-        .zip(0..)
-        .map(|(name, id)| match Word::parse(Token(id)) {
-            Some(_) => (name, TokenKind::Word),
-            None => (name, TokenKind::Unused),
-        });
+/// stop after the language's last word.
+pub(super) fn words(language: Language, vocab: usize) -> Result<Vocabulary, BackendError> {
+    let tokens = language.names(vocab).zip(0..).map(|(name, id)| {
+        let kind = match (language.word)(Token(id)) {
+            Some(_) => TokenKind::Word,
+            None => TokenKind::Unused,
+        };
+        (name, kind)
+    });
     let special = SpecialTokens {
         bos: PADDING,
-        eos: Word::Finish.token(),
+        eos: language.stop,
         pad: PADDING,
     };
     Ok(Vocabulary::new(tokens, special)?)
@@ -235,14 +252,15 @@ fn absolute(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampler;
 
     #[test]
     fn the_names_of_the_tokens_make_a_vocabulary() {
-        for vocab in [VOCAB, VOCAB + 87] {
-            let vocabulary = language(vocab).unwrap();
-            assert_eq!(vocabulary.len(), vocab);
-            assert_eq!(vocabulary.fingerprint(), sampler::fingerprint(vocab));
+        for language in EnvironmentName::ALL.map(EnvironmentName::language) {
+            for vocab in [language.vocab, language.vocab + 87] {
+                let vocabulary = words(language, vocab).unwrap();
+                assert_eq!(vocabulary.len(), vocab);
+                assert_eq!(vocabulary.fingerprint(), language.fingerprint(vocab));
+            }
         }
     }
 }

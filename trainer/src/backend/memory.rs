@@ -2,8 +2,8 @@
 
 use super::checkpoint::{kept, lora, shape};
 use super::{BackendError, WINDOW};
-use crate::config::{Backend, Config, Eval};
-use crate::environments::textcraft::Difficulty;
+use crate::config::{Backend, Config};
+use crate::environments::{Difficulty, EnvironmentName};
 use crate::sampler;
 use rao_backends::candle::{Footprint, ModelConfig, Update};
 use rao_tree::Mask;
@@ -113,7 +113,7 @@ impl Memory {
             ("activations", footprint.activations),
             ("sampler", sampling),
             ("transcripts", (nodes * node) as u64),
-            ("trees", evaluated(&config.eval)),
+            ("trees", evaluated(config)),
             ("program", PROGRAM),
         ];
         if !on_cpu {
@@ -174,18 +174,24 @@ fn cache(model: &ModelConfig, config: &Config, threads: usize) -> u64 {
 }
 
 /// Trees of the evaluation, which are kept until the last of a difficulty has ended. Those of the trained policy are as large as their tasks ask
-/// for, on average of the official ones.
-fn evaluated(eval: &Eval) -> u64 {
+/// for, on average.
+fn evaluated(config: &Config) -> u64 {
     /// Tasks of a difficulty where the configuration does not say.
     const TASKS: usize = 150;
+    // Of the official tasks, and of tasks of the default sizes.
+    let nodes: [usize; 4] = match config.environment {
+        EnvironmentName::TextCraft => [4, 29, 340, 8600],
+        EnvironmentName::NumberSearch | EnvironmentName::Aggregation => [5, 21, 85, 170],
+    };
+    let eval = &config.eval;
     let nodes = eval.difficulties.iter().map(|&difficulty| {
-        let (limit, nodes) = match difficulty {
-            Difficulty::Easy => (eval.easy, 4),
-            Difficulty::Medium => (eval.medium, 29),
-            Difficulty::Hard => (eval.hard, 340),
-            Difficulty::Extreme => (eval.extreme, 8600),
+        let limit = match difficulty {
+            Difficulty::Easy => eval.easy,
+            Difficulty::Medium => eval.medium,
+            Difficulty::Hard => eval.hard,
+            Difficulty::Extreme => eval.extreme,
         };
-        nodes * if limit == 0 { TASKS } else { limit }
+        nodes[difficulty.index()] * if limit == 0 { TASKS } else { limit }
     });
     (nodes.max().unwrap_or(0) * NODE) as u64
 }

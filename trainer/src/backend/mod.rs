@@ -7,9 +7,10 @@ mod pack;
 mod quant;
 
 use crate::config::{Backend, CONTEXT_MAX, Config, Dtype, Rao, Rollout};
+use crate::environments::Language;
 use crate::rollout::{InProcess, Transcript};
 use crate::sampler::{self, OpenError, WITHOUT_LLAMA_CPP};
-use checkpoint::{Start, kept, language, tokenizer};
+use checkpoint::{Start, kept, tokenizer, words};
 use pack::pack;
 #[cfg(feature = "llama-cpp")]
 use quant::temporary_file;
@@ -48,6 +49,8 @@ pub struct Trainee {
     origin: Option<PathBuf>,
     /// How updates are computed.
     options: crate::config::Learner,
+    /// What it speaks.
+    language: Language,
     /// What files call the tokens, once it was asked for: a large tokenizer takes a second to read, and every update may be a file.
     vocabulary: OnceLock<Vocabulary>,
 }
@@ -183,9 +186,11 @@ impl Trainee {
         let vocab = self.vocab();
         let vocabulary = match self.tokenizer()? {
             // Of whatever kind it is: the names are the same.
-            Some(tokenizer) if tokenizer.fingerprint(vocab)? == sampler::fingerprint(vocab) => language(vocab)?,
+            Some(tokenizer) if tokenizer.fingerprint(vocab)? == self.language.fingerprint(vocab) => {
+                words(self.language, vocab)?
+            }
             Some(tokenizer) => Vocabulary::from_tokenizer(&tokenizer, vocab)?,
-            None => language(vocab)?,
+            None => words(self.language, vocab)?,
         };
         Ok(self.vocabulary.get_or_init(|| vocabulary))
     }
@@ -236,14 +241,20 @@ impl Trainee {
             adapter,
             origin: self.origin.clone(),
         };
-        Self::assemble(start, rao, self.options.clone())
+        Self::assemble(start, rao, self.options.clone(), self.language)
     }
 
     fn around(start: Start, config: &Config) -> Result<Self, BackendError> {
-        Self::assemble(start, &config.rao, config.learner.clone())
+        let language = config.environment.language();
+        Self::assemble(start, &config.rao, config.learner.clone(), language)
     }
 
-    fn assemble(start: Start, rao: &Rao, options: crate::config::Learner) -> Result<Self, BackendError> {
+    fn assemble(
+        start: Start,
+        rao: &Rao,
+        options: crate::config::Learner,
+        language: Language,
+    ) -> Result<Self, BackendError> {
         let Start {
             weights,
             adapter,
@@ -268,6 +279,7 @@ impl Trainee {
             version: WeightsVersion(0),
             origin,
             options,
+            language,
             vocabulary: OnceLock::new(),
         })
     }

@@ -1,9 +1,23 @@
 //! `rao eval`.
 
 use super::policy::PolicyArgs;
-use rao_trainer::evaluate::judge;
+#[cfg(feature = "openai")]
+use super::server::{Served, ServerArgs, Visit};
+#[cfg(feature = "openai")]
+use rao_backends::openai::OpenAi;
+use rao_trainer::config::Config;
+use rao_trainer::environments::EnvironmentName;
+#[cfg(feature = "openai")]
+use rao_trainer::environments::{RootTask, Seating};
+use rao_trainer::evaluate::{Scores, Suite, judge};
+#[cfg(feature = "openai")]
+use rao_trainer::language::HarnessError;
+#[cfg(feature = "openai")]
+use rao_trainer::rollout::InProcess;
 use rao_trainer::rollout::Progress;
-use rao_trainer::{environments, table};
+use rao_trainer::{environments, table, with_domain};
+#[cfg(feature = "openai")]
+use rao_tree::Environment;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,7 +28,8 @@ Examples:
   rao eval --policy runs/train-001 --tasks extreme --limit 0   all 136 extreme ones
   rao eval --policy runs/train-001 --arm flat --tasks easy
   rao eval --policy runs/train-001 --quant q8_0                as llama.cpp samples it, quantised
-  rao eval --policy policy.gguf --tasks medium                 a file of `rao export`")]
+  rao eval --policy policy.gguf --tasks medium                 a file of `rao export`
+  rao eval --policy http://127.0.0.1:8080/v1 --harness code --work number-search --tasks easy --limit 5")]
 pub struct Args {
     #[command(flatten)]
     policy: PolicyArgs,
@@ -27,20 +42,72 @@ pub struct Args {
     /// Print the scores as JSON instead of the table.
     #[arg(long)]
     json: bool,
+    #[cfg(feature = "openai")]
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "openai")]
+    if let Some(url) = args.policy.url() {
+        return run_served(&args, url, progress).await;
+    }
     let (mut engine, mut config) = args.policy.open(None)?;
-    if let Some(names) = &args.tasks {
-        config.eval.difficulties = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
-    }
-    if let Some(limit) = args.limit {
-        let eval = &mut config.eval;
-        (eval.easy, eval.medium, eval.hard, eval.extreme) = (limit, limit, limit, limit);
-    }
-    let benchmark = environments::benchmark(&config.world)?;
+    args.narrow(&mut config)?;
     let (depth, vocab) = (args.policy.arm.depth(&config), engine.vocab());
-    let scores = judge(&mut engine, &benchmark, &config, (depth, vocab), "evaluation", progress).await?;
+    let scores = with_domain!(environments::domain(&config)?, domain => {
+        judge(&mut engine, &Suite::of(&domain), &config, (depth, vocab), "evaluation", progress).await?
+    });
+    show(&args, Some(config.environment), &scores, progress)
+}
+
+impl Args {
+    /// Takes the tasks that were asked for.
+    fn narrow(&self, config: &mut Config) -> anyhow::Result<()> {
+        if let Some(names) = &self.tasks {
+            config.eval.difficulties = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        }
+        if let Some(limit) = self.limit {
+            let eval = &mut config.eval;
+            (eval.easy, eval.medium, eval.hard, eval.extreme) = (limit, limit, limit, limit);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "openai")]
+async fn run_served(args: &Args, url: &str, progress: &Arc<Progress>) -> anyhow::Result<ExitCode> {
+    struct Judge<'a>(&'a Arc<Progress>);
+
+    impl Visit for Judge<'_> {
+        type Output = Scores;
+
+        async fn visit<T: RootTask + Sync, E: Environment<Error = HarnessError> + Send + 'static>(
+            self,
+            engine: &mut InProcess<OpenAi>,
+            suite: &Suite<'_, T, impl Fn(&T, Seating, u64) -> E + Sync>,
+            config: &Config,
+            arm: (u8, usize),
+        ) -> anyhow::Result<Scores> {
+            Ok(judge(engine, suite, config, arm, "evaluation", self.0).await?)
+        }
+    }
+
+    let mut served = Served::open(url, &args.server, args.policy.settings(), args.policy.arm)?;
+    args.narrow(&mut served.config)?;
+    let scores = served.visit(Judge(progress)).await?;
+    let code = show(args, None, &scores, progress)?;
+    // What the agents got wrong says more than a score of 0.
+    eprintln!("{}", served.tally);
+    Ok(code)
+}
+
+fn show(
+    args: &Args,
+    environment: Option<EnvironmentName>,
+    scores: &Scores,
+    progress: &Progress,
+) -> anyhow::Result<ExitCode> {
     if progress.is_stopped() {
         return Ok(ExitCode::from(130));
     }
@@ -48,10 +115,10 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         format!(
             "{}
 ",
-            serde_json::to_string(&scores)?
+            serde_json::to_string(scores)?
         )
     } else {
-        table::arm(args.policy.arm.name(), &scores)
+        table::arm(environment, args.policy.arm.name(), scores)
     };
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ use super::policy::Arm;
 use anyhow::{Context, bail};
 use rao_trainer::backend::{Quant, Trainee};
 use rao_trainer::config::{self, Config};
+use rao_trainer::environments::EnvironmentName;
 use rao_trainer::run::RunDir;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -106,7 +107,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let output = &args.output;
     refuse_unwritable(args)?;
     // Wherever it was trained: nothing is computed.
-    let config = Config::resolve(None, &["device=cpu".to_owned()])?;
+    let mut config = Config::resolve(None, &["device=cpu".to_owned()])?;
+    config.environment = environment(&args.policy)?;
     let policy =
         Trainee::load(&source, &config).with_context(|| format!("cannot load the policy in {}", source.display()))?;
     let quant = args.quant.unwrap_or(Quant::F32);
@@ -205,6 +207,19 @@ fn locate(path: &Path, arm: Option<Arm>) -> anyhow::Result<PathBuf> {
             path.display(),
             POLICY_FILES[0].join(" and ")
         ),
+    }
+}
+
+/// What a policy speaks: what its run was about. One that has left its run is taken to speak TextCraft's language, as a checkpoint is.
+fn environment(path: &Path) -> anyhow::Result<EnvironmentName> {
+    let file = [Some(path), path.parent()]
+        .into_iter()
+        .flatten()
+        .map(|directory| directory.join("config.toml"))
+        .find(|file| file.is_file());
+    match file {
+        Some(file) => Ok(Config::resolve(Some(&file), &[])?.environment),
+        None => Ok(EnvironmentName::default()),
     }
 }
 

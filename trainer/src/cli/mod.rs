@@ -8,6 +8,8 @@ mod export;
 mod policy;
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod rollout;
+#[cfg(all(feature = "openai", any(feature = "candle", feature = "llama-cpp")))]
+mod server;
 mod trace;
 #[cfg(feature = "candle")]
 mod train;

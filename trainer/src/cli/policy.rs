@@ -46,8 +46,8 @@ impl Arm {
 /// Where a policy comes from and what samples it: what `rao eval` and `rao rollout` have in common.
 #[derive(clap::Args)]
 pub struct PolicyArgs {
-    /// Run directory of `rao train`, or a GGUF file of `rao export`.
-    #[arg(long, value_name = "RUN|FILE.gguf")]
+    /// Run directory of `rao train`, a GGUF file of `rao export`, or the URL of an OpenAI-compatible server, with its version.
+    #[arg(long, value_name = "RUN|FILE.gguf|URL")]
     policy: PathBuf,
     /// Which policy of the run.
     #[arg(long, value_enum, default_value_t = Arm::Recursive)]
@@ -73,6 +73,19 @@ pub enum Backend {
 }
 
 impl PolicyArgs {
+    /// The server that has the policy, if one has.
+    #[cfg(feature = "openai")]
+    pub fn url(&self) -> Option<&str> {
+        let text = self.policy.to_str()?;
+        super::server::is_url(text).then_some(text)
+    }
+
+    /// Other configuration keys.
+    #[cfg(feature = "openai")]
+    pub fn settings(&self) -> &[String] {
+        &self.settings
+    }
+
     /// The configuration that the policy was trained under, as changed by the settings, and an engine of at most so many threads (0: as
     /// configured) that samples it.
     pub fn open(&self, threads: Option<usize>) -> anyhow::Result<(InProcess<Sampler>, Config)> {
@@ -86,7 +99,13 @@ impl PolicyArgs {
             let config = Config::resolve(None, &self.settings)?;
             let threads = threads.unwrap_or(config.threads);
             let context = config.eval.limits.context;
-            let engine = sampler::open(&self.policy, &config.rollout, threads, context)?;
+            let engine = sampler::open(
+                &self.policy,
+                &config.rollout,
+                threads,
+                context,
+                config.environment.language(),
+            )?;
             return Ok((engine, config));
         }
         self.open_run(threads)
@@ -107,6 +126,15 @@ impl PolicyArgs {
         settings.extend(self.quant.iter().map(|quant| format!("rollout.quant={quant}")));
         settings.extend_from_slice(&self.settings);
         let config = Config::resolve(Some(&self.policy.join("config.toml")), &settings)?;
+        let trained = Config::resolve(Some(&self.policy.join("config.toml")), &[])?.environment;
+        if config.environment != trained {
+            bail!(
+                "the policies of {} speak the language of {}, and not that of {}: leave `environment` as it is",
+                self.policy.display(),
+                trained.name(),
+                config.environment.name()
+            );
+        }
         let policy = Trainee::load(&run.policy(self.arm.name()), &config).with_context(|| {
             format!(
                 "cannot load the {} policy of {}",

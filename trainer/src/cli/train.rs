@@ -3,10 +3,11 @@
 use anyhow::Context;
 use rao_trainer::backend::memory::{Bytes, Memory, available};
 use rao_trainer::config::Config;
+use rao_trainer::environments::Domain;
 use rao_trainer::rollout::Progress;
 use rao_trainer::run::RunDir;
 use rao_trainer::train::{Outcome, Plan, quickstart};
-use rao_trainer::{environments, table};
+use rao_trainer::{environments, table, with_domain};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ Examples:
   rao train                                          the quickstart
   rao train --set seed=3 --set rao.steps=20          another seed, a shorter run
   rao train --set world.source=generated --set world.seed=7
+  rao train --set environment=number-search          another kind of work, with its own recipe; also aggregation
   rao train --set rao.estimator.lambda=0.4 --run runs/lambda
   rao train --print-config > my.toml; rao train --config my.toml
   rao train --set model.path=DIR --set lora.rank=16 --dtype bf16 --dry-run    a checkpoint: what it would take of memory
@@ -60,9 +62,17 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
     if args.dry_run {
         return dry_run(&config, args.json);
     }
-    let benchmark = environments::benchmark(&config.world)?;
-    let plan = Plan::new(&config, &benchmark)?;
-    let run = RunDir::create(args.run.as_deref(), &config)?;
+    with_domain!(environments::domain(&config)?, domain => train(&args, &config, &domain, progress).await)
+}
+
+async fn train(
+    args: &Args,
+    config: &Config,
+    domain: &impl Domain,
+    progress: &Arc<Progress>,
+) -> anyhow::Result<ExitCode> {
+    let plan = Plan::new(config, domain)?;
+    let run = RunDir::create(args.run.as_deref(), config)?;
     let outcome = quickstart(plan, &run, progress)
         .await
         .with_context(|| format!("the run in {} did not finish", run.path().display()))?;

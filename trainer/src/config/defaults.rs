@@ -4,8 +4,7 @@ use super::{
     Agent, Backend, Config, Correction, Dtype, Eval, Flat, Learner, Lora, Model, NodeCaps, Rao, Rollout, TreeLimits,
     WarmStart, World,
 };
-use crate::environments::textcraft::Difficulty;
-use crate::environments::textcraft::teacher::Flaws;
+use crate::environments::{Difficulty, EnvironmentName, Flaws, Sizes};
 use rao_tree::credit::Estimator;
 
 /// The projections of a block.
@@ -18,6 +17,99 @@ const PROJECTIONS: [&str; 7] = [
     "up_proj",
     "down_proj",
 ];
+
+impl Config {
+    /// The defaults of an environment.
+    #[must_use]
+    pub fn of(environment: EnvironmentName) -> Self {
+        match environment {
+            EnvironmentName::TextCraft => Self::default(),
+            EnvironmentName::NumberSearch => Self::number_search(),
+            EnvironmentName::Aggregation => Self::aggregation(),
+        }
+    }
+
+    /// A window of 32 tokens: 16 looks fill it.
+    fn number_search() -> Self {
+        let base = Self::sized(32);
+        Self {
+            environment: EnvironmentName::NumberSearch,
+            warmstart: WarmStart {
+                teacher: Flaws {
+                    diligence: 0.9,
+                    ..base.warmstart.teacher
+                },
+                ..base.warmstart
+            },
+            ..base
+        }
+    }
+
+    /// A window of 64 tokens: 16 records fill it. To compare a record with a question takes longer to learn than to follow a motif, and there are
+    /// more ways to be nearly right.
+    fn aggregation() -> Self {
+        let base = Self::sized(64);
+        Self {
+            environment: EnvironmentName::Aggregation,
+            warmstart: WarmStart {
+                steps: 2500,
+                ..base.warmstart
+            },
+            rao: Rao {
+                steps: 120,
+                lr_decay_from: 60,
+                ..base.rao
+            },
+            ..base
+        }
+    }
+
+    /// What environments whose tasks are measured in windows have in common. Trees are small, as no piece of the input is handed out twice. The
+    /// teacher would rather go on by itself than delegate, so that its greedy clone is a flat agent.
+    fn sized(window: u32) -> Self {
+        let base = Self::default();
+        let limits = TreeLimits {
+            nodes: 100,
+            tokens: 4000,
+            context: window,
+            ..base.limits
+        };
+        Self {
+            world: World {
+                source: "generated".into(),
+                ..base.world
+            },
+            limits,
+            warmstart: WarmStart {
+                teacher: Flaws {
+                    diligence: 0.85,
+                    delegation: 0.4,
+                    distraction: 0.1,
+                    surrender: 0.6,
+                },
+                ..base.warmstart
+            },
+            eval: Eval {
+                extreme: 0,
+                nodes: NodeCaps {
+                    easy: 100,
+                    medium: 200,
+                    hard: 400,
+                    extreme: 800,
+                },
+                limits: TreeLimits {
+                    depth: 16,
+                    nodes: 800,
+                    tokens: 40_000,
+                    concurrent: 512,
+                    ..limits
+                },
+                ..base.eval
+            },
+            ..base
+        }
+    }
+}
 
 impl Default for Config {
     fn default() -> Self {
@@ -32,6 +124,7 @@ impl Default for Config {
             seconds: 60.0,
         };
         Self {
+            environment: EnvironmentName::TextCraft,
             seed: 0,
             threads: 0,
             device: "cpu".into(),
@@ -39,6 +132,7 @@ impl Default for Config {
             world: World {
                 source: "official".into(),
                 seed: 42,
+                windows: Sizes([1.0, 4.0, 8.0, 16.0]),
             },
             model: Model {
                 path: String::new(),

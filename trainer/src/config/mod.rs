@@ -8,8 +8,7 @@ mod error;
 mod learner;
 mod merge;
 
-use crate::environments::textcraft::Difficulty;
-use crate::environments::textcraft::teacher::Flaws;
+use crate::environments::{Difficulty, EnvironmentName, Flaws, Sizes};
 pub use error::ConfigError;
 pub use learner::{Dtype, Learner, Lora, Model};
 use merge::{merge, parse_setting};
@@ -32,6 +31,8 @@ const THREADS_MAX: usize = 256;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// What is trained on: `textcraft`, `number-search` or `aggregation`. The defaults of the other keys follow it.
+    pub environment: EnvironmentName,
     /// Source of all randomness.
     pub seed: u64,
     /// Threads that roll out; 0 takes one per core, for llama.cpp one fewer: its threads spin while they wait for one another.
@@ -70,8 +71,10 @@ pub struct Config {
 pub struct World {
     /// `official` (the published benchmark, built in), `generated` (a new world from `seed`), or a directory in the official layout.
     pub source: String,
-    /// Seed of a generated world.
+    /// Seed of a generated world, and of the tasks of other environments.
     pub seed: u64,
+    /// Of environments other than TextCraft: how many windows of `limits.context` tokens the input of a task fills, by difficulty.
+    pub windows: Sizes,
 }
 
 /// The token interface of the agents.
@@ -105,16 +108,16 @@ pub struct TreeLimits {
 }
 
 impl TreeLimits {
-    /// The same caps for the driver, with another depth.
+    /// The same caps for the driver, with another depth, in an environment whose longest action has so many tokens.
     #[must_use]
-    pub fn at_depth(&self, depth: u8) -> Limits {
+    pub fn at_depth(&self, depth: u8, action_max: u32) -> Limits {
         Limits {
             depth_max: depth,
             nodes_max: self.nodes,
             children_max: self.children,
             steps_max: self.steps,
             tokens_max: self.tokens,
-            action_max: crate::environments::textcraft::vocabulary::ACTION_MAX,
+            action_max,
             context_max: self.context,
             concurrent_max: self.concurrent,
             // Microseconds of at most eleven days: far from where a float loses them.
@@ -290,15 +293,12 @@ pub struct NodeCaps {
 }
 
 impl Config {
-    /// The defaults, changed by the file and then by the `key=value` settings, checked.
+    /// The defaults of the environment, changed by the file and then by the `key=value` settings, checked.
     ///
     /// # Errors
     /// [`ConfigError`], naming the file or setting and the dotted path.
     pub fn resolve(file: Option<&Path>, settings: &[String]) -> Result<Self, ConfigError> {
-        let mut table = Table::try_from(Self::default()).map_err(|error| ConfigError::Syntax {
-            origin: "defaults".into(),
-            message: error.to_string(),
-        })?;
+        let mut layers = Vec::with_capacity(1 + settings.len());
         if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
                 path: path.to_owned(),
@@ -309,11 +309,28 @@ impl Config {
                 origin: origin.clone(),
                 message: error.to_string(),
             })?;
-            merge(&mut table, given, &origin)?;
+            layers.push((given, origin));
         }
         for setting in settings {
             let origin = format!("--set {setting}");
-            merge(&mut table, parse_setting(setting, &origin)?, &origin)?;
+            layers.push((parse_setting(setting, &origin)?, origin));
+        }
+        // What the other defaults follow has to be known first.
+        let mut environment = EnvironmentName::default();
+        for (given, _) in &layers {
+            if let Some(named) = given.get("environment") {
+                environment = named.clone().try_into().map_err(|_| ConfigError::OutOfRange {
+                    path: "environment",
+                    message: format!("takes {}", EnvironmentName::ALL.map(EnvironmentName::name).join(", ")),
+                })?;
+            }
+        }
+        let mut table = Table::try_from(Self::of(environment)).map_err(|error| ConfigError::Syntax {
+            origin: "defaults".into(),
+            message: error.to_string(),
+        })?;
+        for (given, origin) in layers {
+            merge(&mut table, given, &origin)?;
         }
         let config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
             origin: "configuration".into(),
@@ -451,6 +468,24 @@ impl Config {
         if self.warmstart.trees == 0 && self.warmstart.steps > 0 {
             return fail("warmstart.trees", "the teacher has to roll out at least one tree");
         }
+        if self.environment != EnvironmentName::TextCraft && self.world.source != "generated" {
+            return fail(
+                "world.source",
+                "takes \"generated\" here: only TextCraft has tasks in files",
+            );
+        }
+        if !self
+            .world
+            .windows
+            .0
+            .iter()
+            .all(|windows| windows.is_finite() && *windows > 0.0)
+        {
+            return fail(
+                "world.windows",
+                "takes four finite numbers above 0, from easy to extreme",
+            );
+        }
         if !(2..=crate::environments::textcraft::vocabulary::SLOTS).contains(&self.agent.slots) {
             return fail("agent.slots", "takes 2 to 64");
         }
@@ -470,6 +505,10 @@ impl Config {
             if !(limits.seconds > 0.0 && limits.seconds <= SECONDS_MAX) {
                 return fail(path, "`seconds` takes a number above 0 and up to 1e6");
             }
+        }
+        if self.limits.context.min(self.eval.limits.context) < self.environment.window_min() {
+            let message = "is too small a window for the least of what an agent has to do: take 29 for number-search, 35 for aggregation";
+            return fail("limits.context", message);
         }
         Ok(())
     }

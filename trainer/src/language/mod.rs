@@ -4,9 +4,28 @@
 //! written down: a *harness* makes it an [`rao_tree::Environment`], with `finish` and `launch_subagent` beside the tools. Two
 //! harnesses serve every environment alike: tool calls in the model's chat template, and Python cells.
 
+mod arguments;
+#[cfg(feature = "code")]
+mod code;
+mod fork;
+mod harness;
+mod judge;
+mod kind;
+pub mod speech;
+mod tally;
+mod tool_calls;
 mod value;
 
-pub use value::{NotJson, Value};
+pub use arguments::Arguments;
+#[cfg(feature = "code")]
+pub use code::{CodeCells, Sandbox, SessionError};
+pub use fork::Fork;
+pub use harness::{Caps, FINISH, HarnessError, LAUNCH, Setup};
+pub use judge::{PolicyJudge, RUBRIC};
+pub use kind::{ArgumentError, Mismatch};
+pub use tally::{Slip, Tally};
+pub use tool_calls::ToolCalls;
+pub use value::{DEPTH_MAX, NotJson, Value, ValueError};
 
 use rao_tree::{NodeStatus, Success};
 use std::borrow::Cow;
@@ -34,6 +53,11 @@ pub trait TextEnvironment: Sized + Send {
     /// # Errors
     /// [`ToolError`]: what was wrong, in words that help.
     fn call(&mut self, tool: &str, arguments: &Arguments) -> Result<Value, ToolError>;
+
+    /// What `launch_subagent` takes by name besides `goal` and `context`; nothing by default. Arguments fit these as a tool's fit its own.
+    fn launch_parameters(&self) -> &[Parameter] {
+        &[]
+    }
 
     /// Looks at a launch before it is made; what is refused here costs nothing. Accepts everything by default.
     ///
@@ -78,22 +102,8 @@ pub struct Launch {
     pub goal: String,
     /// What to do it with.
     pub context: Option<Value>,
-    /// Whatever else the environment's [`LAUNCH`](Tool) takes by name.
+    /// Whatever else the environment's [`launch_parameters`](TextEnvironment::launch_parameters) name.
     pub arguments: Arguments,
-}
-
-/// Arguments by name, in the order of [`Tool::parameters`]; those left out are absent.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Arguments(pub Vec<(&'static str, Value)>);
-
-impl Arguments {
-    /// The argument of that name, if it was given.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<&Value> {
-        self.0
-            .iter()
-            .find_map(|(given, value)| (*given == name).then_some(value))
-    }
 }
 
 /// A tool, as every harness describes it to the model in its own notation.
@@ -154,6 +164,8 @@ pub struct BrokenEnvironment(pub String);
 pub enum Verdict {
     /// So much.
     Score(Success),
+    /// Somebody else says, later: the run's [judge](crate::judge::Judge).
+    Submit,
     /// It could not be judged: the node is invalid, never a zero.
     Unjudged(String),
 }

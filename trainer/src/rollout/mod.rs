@@ -17,7 +17,7 @@ pub use worker::Worker;
 
 use crate::judge::Grader;
 use rao_proto::EventSink;
-use rao_tree::{Limits, Tree, WeightsVersion};
+use rao_tree::{Limits, Success, Tree, WeightsVersion};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -147,6 +147,15 @@ impl Rollout {
             .nodes()
             .first()
             .is_some_and(|root| rao_tree::credit::Member::from(root).counts())
+    }
+
+    /// Whether the root succeeded wholly: partial credit does not count.
+    #[must_use]
+    pub fn is_solved(&self) -> bool {
+        self.tree
+            .nodes()
+            .first()
+            .is_some_and(|root| root.success == Success::ONE)
     }
 
     /// The root's success in 0..=1; 0 unless it finished.

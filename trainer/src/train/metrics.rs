@@ -4,7 +4,7 @@ use super::credit::TreeCredit;
 use crate::backend::StepReport;
 use crate::rollout::Rollout;
 use rao_tree::credit::{CreditError, DEPTHS, Diagnostics};
-use rao_tree::{Depth, Limit, Node, WeightsVersion};
+use rao_tree::{Depth, Limit, Node, Success, WeightsVersion};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -47,9 +47,11 @@ pub struct StepMetrics {
     pub tokens: u64,
     /// Contexts that began anew, over all contexts.
     pub restarts: f64,
-    /// Share of the roots that succeeded.
+    /// Share of the roots that succeeded, wholly.
     pub root_success: f64,
-    /// Share of the nodes that succeeded.
+    /// Mean success of the roots: more than `root_success` where there is partial credit.
+    pub root_credit: f64,
+    /// Share of the nodes that succeeded, wholly.
     pub node_success: f64,
     /// Nodes per tree.
     pub nodes_per_tree: f64,
@@ -120,14 +122,8 @@ impl StepMetrics {
         let nodes = || trees().flat_map(|rollout| rollout.tree.nodes());
         let ages = || trees().map(|tree| tree.staleness(now));
         let share = |count: usize, of: usize| if of == 0 { 0.0 } else { count as f64 / of as f64 };
-        let succeeded = |node: &&Node| node.success.value() > 0.0;
-        let mean = |of: fn(&StepReport) -> f64| {
-            if reports.is_empty() {
-                0.0
-            } else {
-                reports.iter().map(of).sum::<f64>() / reports.len() as f64
-            }
-        };
+        let succeeded = |node: &&Node| node.success == Success::ONE;
+        let mean = |of: fn(&StepReport) -> f64| mean_of(reports.iter().map(of));
         let mut of = Diagnostics::default();
         for (rollout, credit) in trees().zip(credits.iter().flatten()) {
             of.add(&rollout.tree, &credit.nodes)?;
@@ -144,7 +140,8 @@ impl StepMetrics {
                 trees().map(|tree| tree.restarts() as usize).sum(),
                 nodes().map(|node| 1 + usize::from(node.restarts)).sum(),
             ),
-            root_success: share(trees().filter(|tree| tree.success() > 0.0).count(), trees().count()),
+            root_success: share(trees().filter(|tree| tree.is_solved()).count(), trees().count()),
+            root_credit: mean_of(trees().map(|tree| f64::from(tree.success()))),
             node_success: share(nodes().filter(succeeded).count(), nodes().count()),
             nodes_per_tree: share(nodes().count(), trees().count()),
             delegation: of.delegation_rate(),
@@ -180,6 +177,14 @@ impl StepMetrics {
             "root success {:.2}, nodes {:.2}, {:.1} nodes a tree",
             self.root_success, self.node_success, self.nodes_per_tree
         )
+    }
+}
+
+/// The mean; 0 of nothing.
+fn mean_of(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    match values.clone().count() {
+        0 => 0.0,
+        count => values.sum::<f64>() / count as f64,
     }
 }
 

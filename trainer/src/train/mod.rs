@@ -22,7 +22,7 @@ pub use tasks::TaskOrder;
 #[cfg(feature = "candle")]
 pub use warmstart::warm_start;
 
-use crate::environments::textcraft::Difficulty;
+use crate::environments::Difficulty;
 
 /// Training could not go on.
 #[derive(Debug, thiserror::Error)]

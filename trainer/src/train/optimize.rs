@@ -9,8 +9,7 @@ use super::{TrainError, tasks::TaskOrder};
 use crate::backend::{Objective, Sequence, SequenceRatio, Trainee};
 use crate::config::{Config, Correction, Rao};
 use crate::display::Phase;
-use crate::environments::textcraft::agent::{Agent, AgentOptions};
-use crate::environments::textcraft::{Benchmark, Task};
+use crate::environments::{Domain, RootTask, Seating};
 use crate::judge::Grader;
 use crate::rollout::{Job, Progress, Rollout, RolloutEngine, Settings};
 use rand::seq::SliceRandom;
@@ -30,7 +29,7 @@ pub enum Budget {
 }
 
 /// One arm's training.
-pub struct Arm<'a> {
+pub struct Arm<'a, T> {
     /// Name in the metrics.
     pub name: &'static str,
     /// Deepest node; 0 is the flat twin.
@@ -38,7 +37,7 @@ pub struct Arm<'a> {
     /// When to stop.
     pub budget: Budget,
     /// Root tasks to draw from.
-    pub tasks: Vec<&'a Task>,
+    pub tasks: Vec<&'a T>,
     /// Source of the arm's randomness.
     pub seed: u64,
 }
@@ -58,10 +57,10 @@ pub struct Spent {
 ///
 /// # Errors
 /// [`TrainError`]: the policy or an update failed, or the metrics could not be written. The trainee keeps its last good weights.
-pub async fn optimize(
+pub async fn optimize<D: Domain>(
     trainee: &mut Trainee,
-    benchmark: &Benchmark,
-    arm: Arm<'_>,
+    domain: &D,
+    arm: Arm<'_, D::Task>,
     config: &Config,
     metrics: &mut Metrics,
     phase: &Phase,
@@ -69,12 +68,11 @@ pub async fn optimize(
 ) -> Result<Spent, TrainError> {
     let started = Instant::now();
     let rao = &config.rao;
-    let options = AgentOptions {
+    let seating = Seating {
         depth_max: arm.depth,
-        slots: config.agent.slots,
-        shuffle_slots: true,
+        shuffle: true,
     };
-    let limits = config.limits.at_depth(arm.depth);
+    let limits = config.limits.at_depth(arm.depth, D::LANGUAGE.action_max);
     let settings = Settings {
         temperature: rao.temperature,
         vocab: trainee.vocab(),
@@ -105,10 +103,9 @@ pub async fn optimize(
             let task = order.next_task();
             for _ in 0..rao.trees {
                 let seed = crate::seed::derive(arm.seed, &[2, spent.steps as u64, jobs.len() as u64]);
-                let root = Agent::root(&benchmark.world, task, options, seed);
                 jobs.push(Job {
-                    root,
-                    task: task.id.clone(),
+                    root: domain.root(task, seating, seed),
+                    task: task.id().to_owned(),
                     seed,
                     limits,
                 });

@@ -7,8 +7,8 @@ use crate::backend::memory::{Memory, peak};
 use crate::backend::{BackendError, Trainee};
 use crate::config::Config;
 use crate::display::Phase;
-use crate::environments::textcraft::{Benchmark, Difficulty, Task};
-use crate::evaluate::judge;
+use crate::environments::{Difficulty, Domain, RootTask};
+use crate::evaluate::{Suite, judge};
 use crate::rollout::Progress;
 use crate::run::{RunDir, Summary};
 use std::sync::Arc;
@@ -24,21 +24,24 @@ pub enum Outcome {
 }
 
 /// A run that has been checked as far as it can be before there is a run directory.
-pub struct Plan<'a> {
+pub struct Plan<'a, D: Domain> {
     config: &'a Config,
-    benchmark: &'a Benchmark,
+    domain: &'a D,
     base: Trainee,
     memory: Memory,
-    tasks: Vec<&'a Task>,
+    tasks: Vec<&'a D::Task>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a, D: Domain> Plan<'a, D> {
     /// Checks the model's shape, the device, and that there is something to train on.
     ///
     /// # Errors
     /// [`TrainError`].
-    pub fn new(config: &'a Config, benchmark: &'a Benchmark) -> Result<Self, TrainError> {
-        let of = |difficulty| benchmark.train.iter().filter(move |task| task.difficulty == difficulty);
+    pub fn new(config: &'a Config, domain: &'a D) -> Result<Self, TrainError> {
+        let of = |difficulty| {
+            let tasks = domain.train().iter();
+            tasks.filter(move |task| task.difficulty() == difficulty)
+        };
         let difficulty = config.rao.difficulty;
         for needed in [Difficulty::Easy, difficulty] {
             if of(needed).next().is_none() {
@@ -52,7 +55,7 @@ impl<'a> Plan<'a> {
             .map_err(|error| BackendError::Memory(Box::new(error)))?;
         Ok(Self {
             config,
-            benchmark,
+            domain,
             base: Trainee::new(config)?,
             memory,
             tasks: of(difficulty).collect(),
@@ -64,10 +67,14 @@ impl<'a> Plan<'a> {
 ///
 /// # Errors
 /// [`TrainError`]; what had been written by then stays in the run directory.
-pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) -> Result<Outcome, TrainError> {
+pub async fn quickstart<D: Domain>(
+    plan: Plan<'_, D>,
+    run: &RunDir,
+    progress: &Arc<Progress>,
+) -> Result<Outcome, TrainError> {
     let Plan {
         config,
-        benchmark,
+        domain,
         mut base,
         memory,
         tasks,
@@ -76,7 +83,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
     let mut metrics = Metrics::create(&run.path().join("metrics.jsonl"))?;
 
     let phase = Phase::begin("warm start", config.warmstart.steps as u64);
-    warm_start(&mut base, benchmark, config, &mut metrics, &phase, progress)?;
+    warm_start(&mut base, domain, config, &mut metrics, &phase, progress)?;
     base.save(&run.policy("base"))?;
     base.retire()?;
     if progress.is_stopped() {
@@ -93,7 +100,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
         tasks: tasks.clone(),
         seed: crate::seed::derive(config.seed, &[1]),
     };
-    let spent = optimize(&mut recursive, benchmark, arm, config, &mut metrics, &phase, progress).await?;
+    let spent = optimize(&mut recursive, domain, arm, config, &mut metrics, &phase, progress).await?;
     phase.end(&format!(
         "{} steps, {} environment tokens, {:.0} s",
         spent.steps, spent.tokens, spent.seconds
@@ -112,7 +119,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
             tasks,
             seed: crate::seed::derive(config.seed, &[2]),
         };
-        let spent = optimize(&mut twin, benchmark, arm, config, &mut metrics, &phase, progress).await?;
+        let spent = optimize(&mut twin, domain, arm, config, &mut metrics, &phase, progress).await?;
         phase.end(&format!(
             "{} steps, {} environment tokens, {:.0} s",
             spent.steps, spent.tokens, spent.seconds
@@ -129,7 +136,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
     let vocab = recursive.vocab();
     let recursive = judge(
         &mut recursive.exact_engine(&config.rollout, config.threads)?.reserved(),
-        benchmark,
+        &Suite::of(domain),
         config,
         (config.eval.limits.depth, vocab),
         "eval: RAO",
@@ -140,7 +147,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
         Some(twin) => Some(
             judge(
                 &mut twin.exact_engine(&config.rollout, config.threads)?.reserved(),
-                benchmark,
+                &Suite::of(domain),
                 config,
                 (0, vocab),
                 "eval: flat",
@@ -155,6 +162,7 @@ pub async fn quickstart(plan: Plan<'_>, run: &RunDir, progress: &Arc<Progress>) 
     }
     let total_seconds = started.elapsed().as_secs_f64();
     let summary = Summary {
+        environment: config.environment,
         recursive,
         flat,
         train_seconds,

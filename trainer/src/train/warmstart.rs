@@ -7,9 +7,7 @@ use super::{TrainError, metrics::Metrics};
 use crate::backend::{Objective, Sequence, Trainee};
 use crate::config::Config;
 use crate::display::Phase;
-use crate::environments::textcraft::agent::{Agent, AgentOptions};
-use crate::environments::textcraft::teacher::teacher;
-use crate::environments::textcraft::{Benchmark, Difficulty, Task};
+use crate::environments::{Difficulty, Domain, RootTask, Seating};
 use crate::judge::Grader;
 use crate::rollout::{Job, Progress, Settings, Transcript, Worker};
 use rand::{RngExt, seq::IndexedRandom};
@@ -24,9 +22,9 @@ const DEPTHS: [u8; 4] = [1, 2, 3, 8];
 ///
 /// # Errors
 /// [`TrainError`].
-pub fn warm_start(
+pub fn warm_start<D: Domain>(
     trainee: &mut Trainee,
-    benchmark: &Benchmark,
+    domain: &D,
     config: &Config,
     metrics: &mut Metrics,
     phase: &Phase,
@@ -37,7 +35,7 @@ pub fn warm_start(
     if warm.steps == 0 {
         return Ok(());
     }
-    let lessons = lessons(benchmark, config, trainee.vocab(), seed, progress)?;
+    let lessons = lessons(domain, config, trainee.vocab(), seed, progress)?;
     let mut random = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(seed, &[1]));
     for step in 0..warm.steps {
         if progress.is_stopped() {
@@ -63,19 +61,19 @@ pub fn warm_start(
 }
 
 /// The contexts of all nodes of the teacher's trees.
-fn lessons(
-    benchmark: &Benchmark,
+fn lessons<D: Domain>(
+    domain: &D,
     config: &Config,
     vocab: usize,
     seed: u64,
     progress: &Arc<Progress>,
 ) -> Result<Vec<Transcript>, TrainError> {
     let warm = &config.warmstart;
-    let easy: Vec<&Task> = benchmark
-        .train
+    let easy = domain
+        .train()
         .iter()
-        .filter(|task| task.difficulty == Difficulty::Easy)
-        .collect();
+        .filter(|task| task.difficulty() == Difficulty::Easy);
+    let easy: Vec<&D::Task> = easy.collect();
     if easy.is_empty() {
         return Err(TrainError::NoTasks {
             difficulty: Difficulty::Easy,
@@ -92,22 +90,20 @@ fn lessons(
             } else {
                 DEPTHS[random.random_range(0..DEPTHS.len())]
             };
-            let options = AgentOptions {
+            let seating = Seating {
                 depth_max: depth,
-                slots: config.agent.slots,
-                shuffle_slots: true,
+                shuffle: true,
             };
             let task = order.next_task();
             let seed = crate::seed::derive(seed, &[4, index as u64]);
-            let root = Agent::root(&benchmark.world, task, options, seed);
             index += 1;
             (
                 index - 1,
                 Job {
-                    root,
-                    task: task.id.clone(),
+                    root: domain.root(task, seating, seed),
+                    task: task.id().to_owned(),
                     seed,
-                    limits: config.limits.at_depth(depth),
+                    limits: config.limits.at_depth(depth, D::LANGUAGE.action_max),
                 },
             )
         })
@@ -122,7 +118,7 @@ fn lessons(
         sink: None,
         progress: Arc::clone(progress),
     };
-    let rollouts = Worker::new(teacher(warm.teacher, vocab)).rollout(next, &settings)?;
+    let rollouts = Worker::new(D::teacher(warm.teacher, vocab)).rollout(next, &settings)?;
     let transcripts = rollouts.into_iter().flat_map(|rollout| rollout.transcripts);
     Ok(transcripts
         .filter(|transcript| !transcript.actions.is_empty())

@@ -1,8 +1,9 @@
 //! One agent of TextCraft: what a single node knows, what it may say, and what its words do to the workshop.
 
+use super::ledger::ActorId;
 use super::tasks::Task;
 use super::vocabulary::{SLOTS, SPAWN_MAX, Word};
-use super::workshop::{ActorId, Workshop};
+use super::workshop::Workshop;
 use super::world::{ItemId, World};
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;

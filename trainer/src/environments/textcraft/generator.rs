@@ -5,9 +5,10 @@
 //! domains at tiers 10 to 12. Random streams differ, so seed 42 here is another world than seed 42 there; the official one is
 //! [`official::embedded`](super::official::embedded).
 
+use super::Difficulty;
 use super::builder::{WorldBuilder, WorldError};
 use super::plan::{self, PlanError};
-use super::tasks::{Benchmark, Difficulty, Task};
+use super::tasks::{Benchmark, Task};
 use super::world::{ItemId, World};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};

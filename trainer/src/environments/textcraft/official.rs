@@ -4,10 +4,12 @@
 //! `recipes/_metadata.json` (which lists the base materials, two of them in no recipe) and one JSON object a line in
 //! `textcraft_synth_train.jsonl` and `textcraft_synth_val.jsonl`.
 
+use super::Difficulty;
 use super::builder::{WorldBuilder, WorldError};
+use super::minecraft::RecipeError;
 use super::records::{GoldRecord, MetadataRecord, RecipeRecord, TaskRecord};
 use super::tables;
-use super::tasks::{Benchmark, Difficulty, SplitError, Task, TaskError};
+use super::tasks::{Benchmark, SplitError, Task, TaskError};
 use super::world::{ItemId, World};
 use serde::Deserialize;
 use std::fs;
@@ -191,6 +193,14 @@ pub enum OfficialError {
         /// What is wrong with it.
         fault: WorldError,
     },
+    /// A recipe of original TextCraft is wrong by itself (then the path is its file) or together with the others.
+    #[error("{}: {fault}", path.display())]
+    Recipe {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: RecipeError,
+    },
     /// A task does not fit the world.
     #[error("{}:{line}: {fault}", path.display())]
     Task {
@@ -243,7 +253,7 @@ fn bare(name: &str) -> &str {
     name.strip_prefix("synth:").unwrap_or(name)
 }
 
-fn read(path: &Path) -> Result<String, OfficialError> {
+pub(super) fn read(path: &Path) -> Result<String, OfficialError> {
     fs::read_to_string(path).map_err(|fault| OfficialError::Read {
         path: path.into(),
         fault,
@@ -251,7 +261,7 @@ fn read(path: &Path) -> Result<String, OfficialError> {
 }
 
 /// Every recipe file, by name: what goes wrong first does not depend on the file system.
-fn json_files(directory: &Path) -> Result<Vec<PathBuf>, OfficialError> {
+pub(super) fn json_files(directory: &Path) -> Result<Vec<PathBuf>, OfficialError> {
     let unreadable = |fault| OfficialError::Read {
         path: directory.into(),
         fault,
@@ -269,16 +279,19 @@ fn json_files(directory: &Path) -> Result<Vec<PathBuf>, OfficialError> {
     Ok(paths)
 }
 
-fn parse<'a, T: Deserialize<'a>>(path: &Path, text: &'a str) -> Result<T, OfficialError> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(path: &Path, text: &'a str) -> Result<T, OfficialError> {
     serde_json::from_str(text).map_err(|error| syntax(path, error.line(), &error))
 }
 
-enum LineError {
+pub(super) enum LineError {
     Json(serde_json::Error),
     Task(TaskError),
 }
 
-fn each_line<T>(path: &Path, read_one: impl Fn(&str) -> Result<T, LineError>) -> Result<Vec<T>, OfficialError> {
+pub(super) fn each_line<T>(
+    path: &Path,
+    read_one: impl Fn(&str) -> Result<T, LineError>,
+) -> Result<Vec<T>, OfficialError> {
     let text = read(path)?;
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

@@ -4,8 +4,9 @@
 //! what has been fetched stays (in the order of the recipe one fetches twice now and then, and needs 0.4 % more nodes on extreme tasks).
 //! Leftovers of rounding up to whole batches stay in the shared inventory and are used by whoever comes next.
 
+use super::ledger::{ActorId, ExchangeError};
 use super::tasks::Task;
-use super::workshop::{ActorId, CraftError, Workshop};
+use super::workshop::{CraftError, Workshop};
 use super::world::{ItemId, World};
 use std::sync::Arc;
 
@@ -71,7 +72,9 @@ pub fn play(workshop: &mut Workshop, root: ActorId) -> Result<Plan, PlanError> {
         let batches = recipe.batches(wanted);
         match next_missing(workshop, &recipe.ingredients, batches)? {
             None => {
-                let total = batches.checked_mul(recipe.yields).ok_or(CraftError::Overflow)?;
+                let total = batches
+                    .checked_mul(recipe.yields)
+                    .ok_or(CraftError::from(ExchangeError::Overflow))?;
                 workshop.craft(actor, item, total)?;
                 plan.success &= workshop.verdict(actor);
                 stack.pop();
@@ -103,7 +106,7 @@ fn next_missing(
 ) -> Result<Option<(ItemId, u32, u32)>, CraftError> {
     let mut next: Option<(ItemId, u32, u32)> = None;
     for &(item, count) in ingredients {
-        let needed = count.checked_mul(batches).ok_or(CraftError::Overflow)?;
+        let needed = count.checked_mul(batches).ok_or(ExchangeError::Overflow)?;
         let stock = workshop.stock(item);
         let tier = |item| workshop.world().tier(item);
         if stock < needed && next.is_none_or(|(known, ..)| tier(item) > tier(known)) {
@@ -133,7 +136,7 @@ pub fn base_needs(world: &Arc<World>, target: ItemId, count: u32) -> Result<Vec<
     let mut workshop = Workshop::new(Arc::clone(world), &plenty);
     let root = workshop.actor(None, target, count);
     play(&mut workshop, root).map_err(|error| match error {
-        PlanError::TooLittle { .. } => PlanError::Craft(CraftError::Overflow),
+        PlanError::TooLittle { .. } => PlanError::Craft(ExchangeError::Overflow.into()),
         PlanError::Craft(_) => error,
     })?;
     let used = plenty
@@ -199,7 +202,7 @@ mod tests {
         let world = world();
         assert_eq!(
             base_needs(&world, ItemId(3), u32::MAX),
-            Err(PlanError::Craft(CraftError::Overflow))
+            Err(PlanError::Craft(ExchangeError::Overflow.into()))
         );
     }
 }

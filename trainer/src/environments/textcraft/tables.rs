@@ -3,9 +3,10 @@
 //! Recipes: `name`, and for what can be made `tier`, `yield`, `ingredient*count ...`. Tasks: `id`, `difficulty`, `target*count`,
 //! `item*count ...`. Lists are separated by spaces.
 
+use super::Difficulty;
 use super::builder::WorldBuilder;
 use super::official::OfficialError;
-use super::tasks::{Difficulty, Task, TaskError};
+use super::tasks::{Task, TaskError};
 use super::world::World;
 use std::str::FromStr;
 

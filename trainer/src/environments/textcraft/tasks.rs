@@ -1,36 +1,11 @@
-//! What is asked for: [`Task`], its [`Difficulty`], and the [`Benchmark`] of a world with its training and held-out tasks.
+//! What is asked for: [`Task`], the tiers of its [`Difficulty`], and the [`Benchmark`] of a world with its training and held-out tasks.
 
 use super::world::{ItemId, World};
-use serde::{Deserialize, Serialize};
+use crate::environments::{Difficulty, DifficultyError};
 use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-/// How hard a task is, by the tier of its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Difficulty {
-    /// Tiers 2 and 3.
-    Easy,
-    /// Tiers 4 to 6: the only one the paper trains on.
-    Medium,
-    /// Tiers 7 to 9.
-    Hard,
-    /// Tiers 10 to 12, items across domains included.
-    Extreme,
-}
-
 impl Difficulty {
-    /// From easy to extreme.
-    pub const ALL: [Self; 4] = [Self::Easy, Self::Medium, Self::Hard, Self::Extreme];
-
-    /// Position in [`ALL`](Self::ALL), for tables by difficulty.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
     /// The tiers of its targets.
     #[must_use]
     pub const fn tiers(self) -> std::ops::RangeInclusive<u8> {
@@ -38,6 +13,7 @@ impl Difficulty {
             Self::Easy => 2..=3,
             Self::Medium => 4..=6,
             Self::Hard => 7..=9,
+            // Items across domains included.
             Self::Extreme => 10..=12,
         }
     }
@@ -49,39 +25,6 @@ impl Difficulty {
             Self::Easy | Self::Medium => 3,
             Self::Hard | Self::Extreme => 2,
         }
-    }
-
-    /// Its name in task files, configuration and tables.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Easy => "easy",
-            Self::Medium => "medium",
-            Self::Hard => "hard",
-            Self::Extreme => "extreme",
-        }
-    }
-}
-
-impl fmt::Display for Difficulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A word that names no difficulty.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no difficulty is called {0:?}: easy, medium, hard or extreme")]
-pub struct DifficultyError(pub String);
-
-impl FromStr for Difficulty {
-    type Err = DifficultyError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|known| known.name() == name)
-            .ok_or_else(|| DifficultyError(name.into()))
     }
 }
 
@@ -295,12 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn difficulties_have_names_and_cover_the_tiers() {
-        for difficulty in Difficulty::ALL {
-            assert_eq!(difficulty.to_string().parse(), Ok(difficulty));
-        }
-        assert_eq!(format!("{:>8}", Difficulty::Easy), "    easy");
-        assert!("impossible".parse::<Difficulty>().is_err());
+    fn difficulties_cover_the_tiers() {
         assert!(Difficulty::ALL.into_iter().flat_map(Difficulty::tiers).eq(2..=12));
     }
 }

@@ -5,26 +5,12 @@
 //! nearly nothing succeeds: what is left to learn is left to reinforcement.
 
 use super::vocabulary::{SPAWN_MAX, Word};
+pub use crate::environments::Flaws;
 use rand::RngExt;
 use rand_xoshiro::SplitMix64;
 use rao_backends::scripted::Scripted;
 use rao_tree::{Policy, Request, Token};
-use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
-
-/// How flawed the teacher is. All are probabilities in 0..=1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Flaws {
-    /// It takes care of a missing ingredient.
-    pub diligence: f64,
-    /// It has a child make it, rather than making it itself.
-    pub delegation: f64,
-    /// It does something random instead of what it meant to do.
-    pub distraction: f64,
-    /// It finishes after a failed craft, rather than looking again.
-    pub surrender: f64,
-}
 
 /// A teacher with these flaws, for a policy of `vocab` tokens.
 #[must_use]

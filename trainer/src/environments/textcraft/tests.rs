@@ -1,8 +1,9 @@
 //! What the parts promise together, measured against the official benchmark.
 
+use super::book::Offer;
 use super::generator::{self, Provision, Spec};
 use super::plan::{self, Plan};
-use super::{Benchmark, Difficulty, Task, Workshop, World, official, tables};
+use super::{Benchmark, Book, Difficulty, Ledger, Task, Workshop, World, official, tables};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,17 +88,27 @@ fn the_embedded_benchmark_is_complete() {
 fn every_gold_trajectory_replays_with_success() {
     let Some(directory) = official_directory() else { return };
     let world = embedded().world;
+    let book = Book::from(&*world);
     let (mut tasks, mut crafts) = (0, 0);
     for file in ["textcraft_synth_train.jsonl", "textcraft_synth_val.jsonl"] {
         let gold = official::load_gold(&directory.join(file), &world).unwrap_or_else(|error| panic!("{error}"));
         for (task, steps) in &gold {
-            let mut workshop = Workshop::new(Arc::clone(&world), task);
-            let root = workshop.actor(None, task.target, task.count);
+            let mut ledger = Ledger::new(world.len(), &task.inventory);
+            let root = ledger.actor(None, task.target, task.count);
             for step in steps {
-                let done = workshop.craft_with(root, &step.ingredients, (step.item, step.total));
-                done.unwrap_or_else(|error| panic!("{}: {}: {error}", task.id, world.name(step.item)));
+                let offers: Vec<Offer<'_>> = step
+                    .ingredients
+                    .iter()
+                    .map(|&(item, count)| Offer {
+                        item: world.name(item),
+                        count: i64::from(count),
+                    })
+                    .collect();
+                let target = (world.name(step.item), i64::from(step.total));
+                let done = book.craft(&mut ledger, root, &offers, target);
+                done.unwrap_or_else(|error| panic!("{}: {error}", task.id));
             }
-            assert!(workshop.verdict(root), "{}", task.id);
+            assert!(ledger.verdict(root), "{}", task.id);
             crafts += steps.len();
         }
         tasks += gold.len();

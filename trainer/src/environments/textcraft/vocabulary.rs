@@ -12,6 +12,7 @@
 //! FINISH                                            ends the node
 //! ```
 
+use crate::environments::Language;
 use rao_tree::Token;
 
 /// Slot tokens of the vocabulary: items that one node can tell apart.
@@ -110,26 +111,13 @@ impl std::fmt::Display for Word {
     }
 }
 
-/// The words of a token sequence, for people.
-#[must_use]
-pub fn render(tokens: impl IntoIterator<Item = Token>) -> String {
-    let words = tokens
-        .into_iter()
-        .map(|token| Word::parse(token).map_or_else(|| "?".into(), |word| word.to_string()));
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// What every token of the vocabulary is called, in their order; padding and reserved ones are `<unusedN>`.
-pub fn names() -> impl ExactSizeIterator<Item = String> {
-    (0..FIRST_AMOUNT + AMOUNT_MAX + 1)
-        .map(|id| Word::parse(Token(id)).map_or_else(|| format!("<unused{id}>"), |word| word.to_string()))
-}
-
-/// The same for a model of `vocab` tokens, at least [`VOCAB`]: those beyond the language are `[PADN]`, as exporters of other models name
-/// rows without a token.
-pub fn names_of(vocab: usize) -> impl Iterator<Item = String> {
-    names().chain((VOCAB..vocab).map(|id| format!("[PAD{id}]")))
-}
+/// The language, as those see it who do not speak it.
+pub const LANGUAGE: Language = Language {
+    vocab: VOCAB,
+    action_max: ACTION_MAX,
+    stop: Token(12),
+    word: |token| Word::parse(token).map(|word| word.to_string()),
+};
 
 #[cfg(test)]
 mod tests {
@@ -147,10 +135,17 @@ mod tests {
         assert_eq!(words, PLAIN.len() + SLOTS as usize + AMOUNT_MAX as usize + 1);
         assert_eq!(VOCAB, 113);
         assert_eq!(Word::parse(Token(VOCAB as u32)), None);
-        let names: Vec<String> = names().collect();
+        assert_eq!(LANGUAGE.stop, Word::Finish.token());
+        let names: Vec<String> = LANGUAGE.names(VOCAB).collect();
         let unused = names.iter().filter(|name| name.starts_with('<')).count();
         assert_eq!((names.len(), names.len() - unused), (VOCAB, words));
         let name = |word: Word| names[word.token().0 as usize].as_str();
         assert_eq!((name(Word::Slot(12)), name(Word::Finish)), ("S12", "FINISH"));
+    }
+
+    #[test]
+    fn it_is_the_one_that_exported_files_were_written_in() {
+        // A change here makes them useless to those who read them.
+        assert_eq!(LANGUAGE.fingerprint(VOCAB), "1a2df053abe9e010");
     }
 }

@@ -8,39 +8,16 @@
 //! happens outside a node's subtree changes its verdict, so credit stays with whoever earned it and the order in which siblings are
 //! scheduled is no part of the result. What siblings do still changes what can be crafted: stock is shared, as in the reference.
 
+use super::ledger::{ActorId, ExchangeError, Ledger};
 use super::tasks::Task;
 use super::world::{ItemId, World};
 use std::sync::Arc;
 
-/// One agent at work in a [`Workshop`], numbered in the order of arrival: a parent precedes its children.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ActorId(pub u32);
-
-impl ActorId {
-    /// Position in every table that is indexed by actor.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// One inventory, and everyone who works on it.
-///
-/// Memory: 4 bytes an item of the world and 24 an actor. A craft costs one step for each ancestor of the actor.
+/// The [`Ledger`] of one world, with its recipes at hand.
 #[derive(Clone, Debug)]
 pub struct Workshop {
     world: Arc<World>,
-    stock: Vec<u32>,
-    actors: Vec<Actor>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Actor {
-    parent: Option<ActorId>,
-    goal: ItemId,
-    count: u32,
-    /// Goal items made minus used up by this actor and its descendants.
-    net: i64,
+    ledger: Ledger,
 }
 
 /// Why nothing was crafted; the inventory is as it was.
@@ -63,58 +40,17 @@ pub enum CraftError {
         /// What a batch makes.
         yields: u32,
     },
-    /// An ingredient was not named.
-    #[error("ingredient {} is missing, {needed} are needed", ingredient.0)]
-    MissingIngredient {
-        /// Which.
-        ingredient: ItemId,
-        /// How many.
-        needed: u32,
-    },
-    /// An ingredient was named with another amount than the craft takes.
-    #[error("{needed} of ingredient {} are needed, not {given}", ingredient.0)]
-    WrongAmount {
-        /// Which.
-        ingredient: ItemId,
-        /// What the craft takes.
-        needed: u32,
-        /// What was named.
-        given: u32,
-    },
-    /// Something was named that the recipe does not take, or twice.
-    #[error("item {} is not needed", item.0)]
-    ExtraIngredient {
-        /// What.
-        item: ItemId,
-    },
-    /// The inventory holds too little.
-    #[error("{needed} of ingredient {} are needed, {stock} are there", ingredient.0)]
-    TooLittle {
-        /// Of what.
-        ingredient: ItemId,
-        /// What the craft takes.
-        needed: u32,
-        /// What is there.
-        stock: u32,
-    },
-    /// More than can be counted would be used or made.
-    #[error("more than can be counted")]
-    Overflow,
+    /// Too little is there, or more than can be counted would be.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
 }
 
 impl Workshop {
     /// A workshop with the inventory a task begins with, and nobody in it.
     #[must_use]
     pub fn new(world: Arc<World>, task: &Task) -> Self {
-        let mut stock = vec![0; world.len()];
-        for &(item, count) in &task.inventory {
-            stock[item.index()] = count;
-        }
-        Self {
-            world,
-            stock,
-            actors: Vec::new(),
-        }
+        let ledger = Ledger::new(world.len(), &task.inventory);
+        Self { world, ledger }
     }
 
     /// Admits an actor who is to make `count` of `goal`. Limits on depth and number are the caller's; none overflows anything here.
@@ -122,22 +58,7 @@ impl Workshop {
     /// # Panics
     /// When the parent is of another workshop, as with every actor here.
     pub fn actor(&mut self, parent: Option<ActorId>, goal: ItemId, count: u32) -> ActorId {
-        assert!(
-            parent.is_none_or(|parent| parent.index() < self.actors.len()),
-            "a parent precedes its children"
-        );
-        assert!(
-            goal.index() < self.world.len(),
-            "a goal is an item of the workshop's world"
-        );
-        let actor = ActorId(u32::try_from(self.actors.len()).expect("more than four billion actors"));
-        self.actors.push(Actor {
-            parent,
-            goal,
-            count,
-            net: 0,
-        });
-        actor
+        self.ledger.actor(parent, goal, count)
     }
 
     /// Makes `total` of `item`, taking whatever ingredients that needs from the inventory.
@@ -145,64 +66,6 @@ impl Workshop {
     /// # Errors
     /// [`CraftError`]: no recipe, no multiple of the yield, too little in stock, or more than can be counted.
     pub fn craft(&mut self, actor: ActorId, item: ItemId, total: u32) -> Result<(), CraftError> {
-        self.apply(actor, item, total, None)
-    }
-
-    /// Makes `total` of an item from exactly the ingredients named: the reference's crafting action, with its rules in its order.
-    ///
-    /// # Errors
-    /// [`CraftError`]: as [`craft`](Self::craft), and when an ingredient is missing, of a wrong amount, or not needed.
-    pub fn craft_with(
-        &mut self,
-        actor: ActorId,
-        ingredients: &[(ItemId, u32)],
-        (item, total): (ItemId, u32),
-    ) -> Result<(), CraftError> {
-        self.apply(actor, item, total, Some(ingredients))
-    }
-
-    /// How many of the item are there.
-    ///
-    /// # Panics
-    /// When the item is of another world.
-    #[must_use]
-    pub fn stock(&self, item: ItemId) -> u32 {
-        self.stock[item.index()]
-    }
-
-    /// What can be made here.
-    #[must_use]
-    pub fn world(&self) -> &Arc<World> {
-        &self.world
-    }
-
-    /// What the actor is to make, and how many.
-    #[must_use]
-    pub fn goal(&self, actor: ActorId) -> (ItemId, u32) {
-        let Actor { goal, count, .. } = self.actors[actor.index()];
-        (goal, count)
-    }
-
-    /// How many of its goal item the actor and its descendants made, less what they used up of it.
-    #[must_use]
-    pub fn net(&self, actor: ActorId) -> i64 {
-        self.actors[actor.index()].net
-    }
-
-    /// The actor and its descendants made what was asked of it; see the module's head. Final once they are all done.
-    #[must_use]
-    pub fn verdict(&self, actor: ActorId) -> bool {
-        let actor = &self.actors[actor.index()];
-        actor.net >= i64::from(actor.count)
-    }
-
-    fn apply(
-        &mut self,
-        actor: ActorId,
-        item: ItemId,
-        total: u32,
-        named: Option<&[(ItemId, u32)]>,
-    ) -> Result<(), CraftError> {
         if total == 0 {
             return Err(CraftError::ZeroTotal);
         }
@@ -214,63 +77,48 @@ impl Workshop {
             });
         }
         let batches = total / recipe.yields;
-        if let Some(named) = named {
-            check_named(&recipe.ingredients, batches, named)?;
+        if recipe
+            .ingredients
+            .iter()
+            .any(|(_, count)| count.checked_mul(batches).is_none())
+        {
+            return Err(ExchangeError::Overflow.into());
         }
-        for &(ingredient, count) in &recipe.ingredients {
-            let needed = count.checked_mul(batches).ok_or(CraftError::Overflow)?;
-            let stock = self.stock[ingredient.index()];
-            if stock < needed {
-                return Err(CraftError::TooLittle {
-                    ingredient,
-                    needed,
-                    stock,
-                });
-            }
-        }
-        let made = &mut self.stock[item.index()];
-        *made = made.checked_add(total).ok_or(CraftError::Overflow)?;
-        for &(ingredient, count) in &recipe.ingredients {
-            self.stock[ingredient.index()] -= count * batches;
-        }
-
-        let mut next = Some(actor);
-        while let Some(at) = next {
-            let at = &mut self.actors[at.index()];
-            if at.goal == item {
-                at.net += i64::from(total);
-            } else if let Some(&(_, count)) = recipe.ingredients.iter().find(|&&(used, _)| used == at.goal) {
-                at.net -= i64::from(count * batches);
-            }
-            next = at.parent;
-        }
-        Ok(())
+        let used = recipe.ingredients.iter().map(|&(item, count)| (item, count * batches));
+        Ok(self.ledger.exchange(actor, used, (item, total))?)
     }
-}
 
-/// Whether `named` is exactly what that many batches take.
-fn check_named(needs: &[(ItemId, u32)], batches: u32, named: &[(ItemId, u32)]) -> Result<(), CraftError> {
-    for &(ingredient, count) in needs {
-        let needed = count.checked_mul(batches).ok_or(CraftError::Overflow)?;
-        match named.iter().find(|&&(name, _)| name == ingredient) {
-            None => return Err(CraftError::MissingIngredient { ingredient, needed }),
-            Some(&(_, given)) if given != needed => {
-                return Err(CraftError::WrongAmount {
-                    ingredient,
-                    needed,
-                    given,
-                });
-            }
-            Some(_) => {}
-        }
+    /// How many of the item are there.
+    ///
+    /// # Panics
+    /// When the item is of another world.
+    #[must_use]
+    pub fn stock(&self, item: ItemId) -> u32 {
+        self.ledger.stock(item)
     }
-    // Every need was found, and needs are distinct: more entries than needs are something else, or a repetition.
-    let extra = named.iter().enumerate().find(|&(place, &(item, _))| {
-        !needs.iter().any(|&(need, _)| need == item) || named[..place].iter().any(|&(earlier, _)| earlier == item)
-    });
-    match extra {
-        Some((_, &(item, _))) if named.len() > needs.len() => Err(CraftError::ExtraIngredient { item }),
-        _ => Ok(()),
+
+    /// What can be made here.
+    #[must_use]
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// What the actor is to make, and how many.
+    #[must_use]
+    pub fn goal(&self, actor: ActorId) -> (ItemId, u32) {
+        self.ledger.goal(actor)
+    }
+
+    /// How many of its goal item the actor and its descendants made, less what they used up of it.
+    #[must_use]
+    pub fn net(&self, actor: ActorId) -> i64 {
+        self.ledger.net(actor)
+    }
+
+    /// The actor and its descendants made what was asked of it; see the module's head. Final once they are all done.
+    #[must_use]
+    pub fn verdict(&self, actor: ActorId) -> bool {
+        self.ledger.verdict(actor)
     }
 }
 
@@ -303,64 +151,22 @@ mod tests {
         assert_eq!([log, plank, stick, axe].map(|item| shop.stock(item)), [0, 3, 2, 1]);
         assert!(shop.verdict(root));
 
-        let before = shop.stock.clone();
+        let before = shop.ledger.clone();
         let mut refuse = |item, total| shop.craft(root, item, total).unwrap_err();
         assert_eq!(refuse(log, 1), CraftError::NoRecipe { item: log });
         assert_eq!(refuse(plank, 0), CraftError::ZeroTotal);
         assert_eq!(refuse(plank, 6), CraftError::NoMultiple { total: 6, yields: 4 });
         assert_eq!(
             refuse(axe, 2),
-            CraftError::TooLittle {
+            CraftError::Exchange(ExchangeError::TooLittle {
                 ingredient: plank,
                 needed: 6,
                 stock: 3
-            }
+            })
         );
-        assert_eq!(refuse(axe, u32::MAX), CraftError::Overflow);
-        assert_eq!(shop.stock, before);
+        assert_eq!(refuse(axe, u32::MAX), ExchangeError::Overflow.into());
+        assert!(shop.ledger.inventory().eq(before.inventory()));
         assert_eq!(shop.net(root), 1);
-    }
-
-    #[test]
-    fn named_ingredients_must_be_exact() {
-        let (mut shop, [log, plank, stick, axe]) = workshop(5);
-        let root = shop.actor(None, axe, 1);
-        shop.craft_with(root, &[(log, 3)], (plank, 12)).unwrap();
-        shop.craft_with(root, &[(plank, 4)], (stick, 8)).unwrap();
-        let mut refuse = |ingredients: &[_], total| shop.craft_with(root, ingredients, (axe, total)).unwrap_err();
-        assert_eq!(
-            refuse(&[(plank, 3)], 1),
-            CraftError::MissingIngredient {
-                ingredient: stick,
-                needed: 2
-            }
-        );
-        assert_eq!(
-            refuse(&[(plank, 3), (stick, 3)], 1),
-            CraftError::WrongAmount {
-                ingredient: stick,
-                needed: 2,
-                given: 3
-            }
-        );
-        assert_eq!(
-            refuse(&[(plank, 3), (stick, 2), (log, 1)], 1),
-            CraftError::ExtraIngredient { item: log }
-        );
-        assert_eq!(
-            refuse(&[(plank, 3), (stick, 2), (plank, 3)], 1),
-            CraftError::ExtraIngredient { item: plank }
-        );
-        assert_eq!(
-            refuse(&[(stick, 6), (plank, 9)], 3),
-            CraftError::TooLittle {
-                ingredient: plank,
-                needed: 9,
-                stock: 8
-            }
-        );
-        shop.craft_with(root, &[(stick, 4), (plank, 6)], (axe, 2)).unwrap();
-        assert_eq!(shop.stock(axe), 2);
     }
 
     #[test]
@@ -404,12 +210,12 @@ mod tests {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         for _ in 0..200 {
             let (mut empty, items) = workshop(10_000);
-            for item in items {
-                empty.stock[item.index()] = 10_000;
-            }
+            empty.ledger = Ledger::new(items.len(), &items.map(|item| (item, 10_000)));
+            let mut parents = Vec::new();
             let actors: Vec<ActorId> = (0..rng.random_range(2..12))
                 .map(|n| {
                     let parent = (n > 0).then(|| ActorId(rng.random_range(0..n)));
+                    parents.push(parent);
                     empty.actor(parent, items[rng.random_range(1..4)], rng.random_range(1..12))
                 })
                 .collect();
@@ -438,7 +244,7 @@ mod tests {
             for &actor in &actors {
                 assert_eq!(all.verdict(actor), shuffled.verdict(actor));
                 let within = |mut at: ActorId| {
-                    while let Some(parent) = all.actors[at.index()].parent.filter(|_| at != actor) {
+                    while let Some(parent) = parents[at.index()].filter(|_| at != actor) {
                         at = parent;
                     }
                     at == actor

@@ -1,7 +1,7 @@
 //! The token interface as a policy meets it: what is shown, what may be said, and what that does.
 
 use super::*;
-use crate::environments::textcraft::vocabulary::{VOCAB, render};
+use crate::environments::textcraft::vocabulary::{LANGUAGE, VOCAB};
 use crate::environments::textcraft::{Difficulty, WorldBuilder};
 use std::fmt::Write;
 
@@ -27,9 +27,9 @@ fn axe(inventory: &[(&str, u32)], options: AgentOptions) -> Agent {
     Agent::root(&world, &task, options, 1)
 }
 
-/// Reads what [`render`] writes.
+/// Reads what [`Language::render`](crate::environments::Language::render) writes.
 fn tokens(text: &str) -> Vec<Token> {
-    let vocabulary: Vec<String> = (0..VOCAB as u32).map(|id| render([Token(id)])).collect();
+    let vocabulary: Vec<String> = (0..VOCAB as u32).map(|id| LANGUAGE.render([Token(id)])).collect();
     let token = |word: &str| {
         let id = vocabulary.iter().position(|known| known == word);
         Token(id.unwrap_or_else(|| panic!("{word} is no word")) as u32)
@@ -42,7 +42,7 @@ fn seen<T>(write: impl FnOnce(&mut Observation<'_>) -> Result<T, AgentError>) ->
     let mut room = [Token(0); 64];
     let mut out = Observation::new(&mut room);
     let value = write(&mut out).unwrap();
-    (render(out.tokens().iter().copied()), value)
+    (LANGUAGE.render(out.tokens().iter().copied()), value)
 }
 
 fn prompt(agent: &mut Agent) -> String {
@@ -55,7 +55,7 @@ fn allowed(agent: &mut Agent, completion: &str) -> String {
     let mut mask = Mask::cleared(&mut words);
     match agent.next(&tokens(completion), &mut mask) {
         Next::Complete => "complete".into(),
-        Next::Draw => render((0..VOCAB as u32).map(Token).filter(|&token| mask.allows(token))),
+        Next::Draw => LANGUAGE.render((0..VOCAB as u32).map(Token).filter(|&token| mask.allows(token))),
     }
 }
 
