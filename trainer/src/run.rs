@@ -4,6 +4,7 @@
 //! runs/train-001/
 //!   config.toml       the resolved configuration
 //!   metrics.jsonl     one object per step, as it ended
+//!   tensorboard/      the same numbers as event files of TensorBoard, a directory per phase
 //!   base/             the policy after the warm start: config.json, model.safetensors
 //!   recursive/        the policy after recursive agent optimization
 //!   flat/             its flat twin

@@ -1,6 +1,7 @@
-//! What is measured while training: one JSON object per step, written as it ends.
+//! What is measured while training: one JSON object per step, written as it ends, and its numbers once more for TensorBoard.
 
 use super::credit::TreeCredit;
+use super::tensorboard::EventFiles;
 use crate::backend::StepReport;
 use crate::rollout::Rollout;
 use rao_tree::credit::{CreditError, DEPTHS, Diagnostics};
@@ -11,26 +12,35 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// `metrics.jsonl` of a run.
-pub struct Metrics(BufWriter<File>);
+/// `metrics.jsonl` of a run, and the event files of TensorBoard beside it.
+pub struct Metrics {
+    lines: BufWriter<File>,
+    events: EventFiles,
+}
 
 impl Metrics {
-    /// Begins a new file.
+    /// Begins a new file, and the directory `tensorboard` beside it.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// One of them cannot be made, or is there already.
     pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self(BufWriter::new(File::create_new(path)?)))
+        Ok(Self {
+            lines: BufWriter::new(File::create_new(path)?),
+            events: EventFiles::create(path.with_file_name("tensorboard"))?,
+        })
     }
 
-    /// Appends one object and hands it to the operating system, so that a run that dies keeps what it measured.
+    /// Appends one object and hands it to the operating system, so that a run that dies keeps what it measured. Its numbers go to TensorBoard if it
+    /// says of which `phase` and `step` they are.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The files cannot be written.
     pub fn write(&mut self, line: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.0, line)?;
-        self.0.write_all(b"\n")?;
-        self.0.flush()
+        let line = serde_json::to_value(line)?;
+        serde_json::to_writer(&mut self.lines, &line)?;
+        self.lines.write_all(b"\n")?;
+        self.lines.flush()?;
+        self.events.write(&line)
     }
 }
 

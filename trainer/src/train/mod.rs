@@ -14,6 +14,8 @@ mod quickstart;
 pub mod schedule;
 mod tasks;
 #[cfg(feature = "candle")]
+mod tensorboard;
+#[cfg(feature = "candle")]
 mod warmstart;
 
 #[cfg(feature = "candle")]
