@@ -8,7 +8,7 @@ use crate::rollout::{Job, Progress, Rollout, RolloutEngine, RolloutError, Settin
 use rao_tree::{Environment, Limits};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What one arm reaches on the tasks of one difficulty. Sizes and times are those of the greedy trees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,17 @@ impl Scores {
             Difficulty::Hard => self.hard.as_ref(),
             Difficulty::Extreme => self.extreme.as_ref(),
         }
+    }
+
+    /// The greedy success of what was evaluated, in a few words, for a progress bar.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let of = |difficulty: Difficulty| Some(format!("{difficulty} {:.2}", self.of(difficulty)?.greedy));
+        Difficulty::ALL
+            .into_iter()
+            .filter_map(of)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn set(&mut self, difficulty: Difficulty, score: Score) {
@@ -166,6 +177,18 @@ pub async fn evaluate<T: RootTask, E: Environment>(
     arm: Arm,
     progress: &Arc<Progress>,
 ) -> Result<Scores, RolloutError> {
+    evaluate_and_say(engine, suite, eval, arm, progress, |_| ()).await
+}
+
+/// [`evaluate`], which says what it has found as each difficulty ends.
+async fn evaluate_and_say<T: RootTask, E: Environment>(
+    engine: &mut impl RolloutEngine<E>,
+    suite: &Suite<'_, T, impl Fn(&T, Seating, u64) -> E>,
+    eval: &Eval,
+    arm: Arm,
+    progress: &Arc<Progress>,
+    say: impl Fn(&Scores),
+) -> Result<Scores, RolloutError> {
     let mut scores = Scores::default();
     for &difficulty in &eval.difficulties {
         let tasks: Vec<&T> = select(suite.tasks, difficulty, limit(eval, difficulty)).collect();
@@ -202,6 +225,7 @@ pub async fn evaluate<T: RootTask, E: Environment>(
             score.seconds = started.elapsed().as_secs_f64() / rollouts.len().max(1) as f64;
         }
         scores.set(difficulty, score);
+        say(&scores);
     }
     Ok(scores)
 }
@@ -266,25 +290,34 @@ pub async fn judge<T: RootTask, E: Environment>(
     name: &'static str,
     progress: &Arc<Progress>,
 ) -> Result<Scores, RolloutError> {
-    let phase = Phase::begin(name, trees(suite.tasks, &config.eval) as u64);
+    let phase = Phase::of_trees(name, trees(suite.tasks, &config.eval) as u64, progress);
     let arm = Arm {
         depth,
         vocab,
         seed: crate::seed::derive(config.seed, &[3]),
     };
-    let before = (progress.trees(), progress.nodes());
-    let work = evaluate(engine, suite, &config.eval, arm, progress);
-    tokio::pin!(work);
-    let scores = loop {
-        tokio::select! {
-            scores = &mut work => break scores?,
-            () = tokio::time::sleep(Duration::from_millis(100)) => {
-                let nodes = progress.nodes() - before.1;
-                phase.set(progress.trees() - before.0, &format!("{nodes} nodes"));
-            }
-        }
-    };
-    phase.set(progress.trees() - before.0, "");
-    phase.end(&format!("{} nodes", progress.nodes() - before.1));
+    let before = progress.nodes();
+    let say = |scores: &Scores| phase.say(&scores.line());
+    let scores = evaluate_and_say(engine, suite, &config.eval, arm, progress, say).await?;
+    phase.end(&format!("{}, {} nodes", scores.line(), progress.nodes() - before));
     Ok(scores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_what_was_evaluated() {
+        let mut scores = Scores::default();
+        assert_eq!(scores.line(), "");
+        for (difficulty, greedy) in [(Difficulty::Hard, 0.5), (Difficulty::Easy, 1.0)] {
+            let score = Score {
+                greedy,
+                ..Score::default()
+            };
+            scores.set(difficulty, score);
+        }
+        assert_eq!(scores.line(), "easy 1.00, hard 0.50");
+    }
 }

@@ -1,12 +1,14 @@
 //! The rollout engine under environments that misbehave: what breaks costs its own node, nothing waits for ever.
 
 use rao_backends::scripted::uniform;
+use rao_proto::{EventSink, Record};
 use rao_trainer::judge::Grader;
-use rao_trainer::rollout::{InProcess, Job, Progress, Rollout, RolloutEngine, Settings};
+use rao_trainer::rollout::{InProcess, Job, Progress, Rollout, RolloutEngine, RolloutError, Settings};
 use rao_tree::{
     Answer, Constraint, Environment, Limit, Limits, Mask, Next, NodeStatus, Observation, Outcome, Success, Token,
 };
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Delegates to three children for as long as it may, then finishes. Children named in `broken` fail to be made or to act.
@@ -123,6 +125,10 @@ fn settings() -> Settings {
 }
 
 async fn roll(root: Greedy, limits: Limits, settings: &Settings) -> Vec<Rollout> {
+    try_to_roll(root, limits, settings).await.unwrap()
+}
+
+async fn try_to_roll(root: Greedy, limits: Limits, settings: &Settings) -> Result<Vec<Rollout>, RolloutError> {
     let jobs = (0..6).map(|seed| Job {
         root: root.clone(),
         task: "t".into(),
@@ -130,7 +136,16 @@ async fn roll(root: Greedy, limits: Limits, settings: &Settings) -> Vec<Rollout>
         limits,
     });
     let mut engine = InProcess::new(vec![uniform(2), uniform(2)]);
-    engine.rollout(jobs.collect(), settings).await.unwrap()
+    engine.rollout(jobs.collect(), settings).await
+}
+
+/// Does something at every event.
+struct AtEvents<F>(F);
+
+impl<F: FnMut()> EventSink for AtEvents<F> {
+    fn record(&mut self, _: &Record<'_>) {
+        (self.0)();
+    }
 }
 
 fn count(rollout: &Rollout, of: impl Fn(NodeStatus) -> bool) -> usize {
@@ -249,4 +264,46 @@ async fn a_stop_cancels_what_is_under_way_and_begins_nothing() {
         assert!(rollout.tree.nodes().iter().all(|node| node.status.is_some()));
     }
     assert!(roll(root, limits(), &settings).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_counted_under_way_is_what_comes_out() {
+    let (progress, most) = (Arc::new(Progress::default()), Arc::new(AtomicU64::new(0)));
+    let at_events = {
+        let (progress, most) = (Arc::clone(&progress), Arc::clone(&most));
+        AtEvents(move || {
+            most.fetch_max(progress.in_flight(), Ordering::Relaxed);
+        })
+    };
+    let settings = Settings {
+        sink: Some(Arc::new(Mutex::new(at_events))),
+        progress: Arc::clone(&progress),
+        ..settings()
+    };
+    let rollouts = roll(Greedy::root(), limits(), &settings).await;
+    let nodes: usize = rollouts.iter().map(|rollout| rollout.tree.nodes().len()).sum();
+    let tokens: u64 = rollouts.iter().map(Rollout::tokens).sum();
+    assert_eq!(
+        (progress.trees(), progress.nodes(), progress.tokens()),
+        (6, nodes as u64, tokens)
+    );
+    assert_eq!(progress.in_flight(), 0);
+    let most = most.load(Ordering::Relaxed);
+    assert!((2..=4).contains(&most), "two on each of two workers: {most}");
+}
+
+#[tokio::test]
+async fn nothing_is_in_flight_after_a_panic() {
+    let mut events = 0;
+    let at_events = AtEvents(move || {
+        events += 1;
+        assert!(events < 100, "on purpose");
+    });
+    let settings = Settings {
+        sink: Some(Arc::new(Mutex::new(at_events))),
+        ..settings()
+    };
+    let failed = try_to_roll(Greedy::root(), limits(), &settings).await;
+    assert!(matches!(failed, Err(RolloutError::Panicked(_))));
+    assert_eq!((settings.progress.in_flight(), settings.progress.trees()), (0, 0));
 }

@@ -60,12 +60,19 @@ pub type SharedSink = Arc<Mutex<dyn EventSink + Send>>;
 /// Counters that workers add to while they work.
 #[derive(Debug, Default)]
 pub struct Progress {
+    in_flight: AtomicU64,
     trees: AtomicU64,
     nodes: AtomicU64,
+    tokens: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Progress {
+    /// Trees that are under way.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Trees that have ended.
     pub fn trees(&self) -> u64 {
         self.trees.load(Ordering::Relaxed)
@@ -76,6 +83,11 @@ impl Progress {
         self.nodes.load(Ordering::Relaxed)
     }
 
+    /// Tokens that agents have read and sampled.
+    pub fn tokens(&self) -> u64 {
+        self.tokens.load(Ordering::Relaxed)
+    }
+
     /// Asks every worker to cancel its trees at its next step.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -84,6 +96,27 @@ impl Progress {
     /// Whether somebody asked to stop.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A tree under way: counted as long as it lives, so that an error or a panic leaves nothing behind in the count.
+struct InFlight(Arc<Progress>);
+
+impl InFlight {
+    fn begin(progress: &Arc<Progress>) -> Self {
+        progress.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(progress))
+    }
+
+    /// The tree has ended as it should.
+    fn end(self) {
+        self.0.trees.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

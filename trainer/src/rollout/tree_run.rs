@@ -1,7 +1,7 @@
 //! One tree under way: the driver, the environments of its live nodes, and the buffers that their actions grow in.
 
 use super::transcript::{Span, Transcript};
-use super::{Rollout, RolloutError, Settings, SharedSink};
+use super::{InFlight, Progress, Rollout, RolloutError, Settings, SharedSink};
 use crate::judge::{Case, Grader, JudgeError, Ruling};
 use rao_proto::{EncodeError, EventSink, Record, encode, encoded_len};
 use rao_tree::credit::Member;
@@ -10,6 +10,7 @@ use rao_tree::{
     NodeStatus, Observation, Outcome, Request, SequenceId, Stop, Success, Token, Tree, Want, WeightsVersion,
 };
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, mpsc};
 use std::time::Instant;
 
@@ -82,6 +83,7 @@ struct Seat<E> {
 
 pub(super) struct TreeRun<E> {
     job: usize,
+    in_flight: InFlight,
     seed: u64,
     /// Distinguishes the contexts of this tree from those of every other tree that the worker's policy has seen.
     tag: u64,
@@ -130,6 +132,7 @@ impl<E: Environment> TreeRun<E> {
         );
         Self {
             job,
+            in_flight: InFlight::begin(&settings.progress),
             seed: spec.seed,
             tag,
             root: Some(spec.root),
@@ -284,6 +287,7 @@ impl<E: Environment> TreeRun<E> {
             return Err(error.into());
         }
         let tree: Tree<VecArena> = self.driver.into_tree();
+        self.in_flight.end();
         Ok(Rollout {
             job: self.job,
             tree,
@@ -329,7 +333,7 @@ impl<E: Environment> TreeRun<E> {
             return self.broke(node, error);
         }
         let mut transcript = Transcript::default();
-        transcript.observe(&seen);
+        observe(&mut transcript, &seen, &settings.progress);
         self.driver.handle_prompt(node, &seen, at_us, &mut self.log)?;
         let seat = Seat {
             environment,
@@ -417,7 +421,7 @@ impl<E: Environment> TreeRun<E> {
         let mut seen = Observation::after(&mut self.scratch, seat.transcript.context().len());
         match seat.environment.step(&seat.tokens[..drawn], &mut seen) {
             Ok(outcome) => {
-                seat.transcript.observe(&seen);
+                observe(&mut seat.transcript, &seen, &settings.progress);
                 let value = seat.environment.answer();
                 let taken = self
                     .driver
@@ -467,7 +471,7 @@ impl<E: Environment> TreeRun<E> {
         }
         match resumed {
             Ok(outcome) => {
-                seat.transcript.observe(&seen);
+                observe(&mut seat.transcript, &seen, &settings.progress);
                 let value = seat.environment.answer();
                 let taken = self
                     .driver
@@ -528,10 +532,7 @@ impl<E: Environment> TreeRun<E> {
             self.values.insert(node, value.to_vec());
         }
         self.forgotten.push(sequence(self.tag, node));
-        settings
-            .progress
-            .nodes
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        settings.progress.nodes.fetch_add(1, Ordering::Relaxed);
         if settings.keep_transcripts {
             if self.transcripts.len() <= node.index() {
                 self.transcripts.resize_with(node.index() + 1, Transcript::default);
@@ -559,6 +560,12 @@ impl<E: Environment> TreeRun<E> {
     fn at_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
     }
+}
+
+/// A node has read something.
+fn observe(transcript: &mut Transcript, seen: &Observation<'_>, progress: &Progress) {
+    transcript.observe(seen);
+    progress.tokens.fetch_add(seen.tokens().len() as u64, Ordering::Relaxed);
 }
 
 fn sequence(tag: u64, node: NodeId) -> SequenceId {

@@ -66,7 +66,6 @@ impl<P: Policy> Worker<P> {
                 }
             }
             for tree in trees.extract_if(.., |tree| tree.is_closed()) {
-                settings.progress.trees.fetch_add(1, Ordering::Relaxed);
                 ended.push(tree.finish()?);
             }
             if trees.is_empty() {
@@ -100,9 +99,14 @@ impl<P: Policy> Worker<P> {
                 }
                 continue;
             }
+            let drawn =
+                |batch: &[Request<'_>]| batch.iter().map(|request| request.completion.len() as u64).sum::<u64>();
+            let before = drawn(&batch);
             self.policy
                 .sample(&mut batch)
                 .map_err(|error| RolloutError::Policy(Box::new(error)))?;
+            let sampled = drawn(&batch).saturating_sub(before);
+            settings.progress.tokens.fetch_add(sampled, Ordering::Relaxed);
             results.clear();
             results.extend(batch.iter().map(|request| (request.completion.len(), request.stop)));
             drop(batch);

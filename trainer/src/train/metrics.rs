@@ -184,8 +184,8 @@ impl StepMetrics {
     #[must_use]
     pub fn line(&self) -> String {
         format!(
-            "root success {:.2}, nodes {:.2}, {:.1} nodes a tree",
-            self.root_success, self.node_success, self.nodes_per_tree
+            "root success {:.2}, {:.1} nodes a tree",
+            self.root_success, self.nodes_per_tree
         )
     }
 }

@@ -82,7 +82,7 @@ pub async fn quickstart<D: Domain>(
     let started = Instant::now();
     let mut metrics = Metrics::create(&run.path().join("metrics.jsonl"))?;
 
-    let phase = Phase::begin("warm start", config.warmstart.steps as u64);
+    let phase = Phase::of_steps("warm start", config.warmstart.steps as u64, progress);
     warm_start(&mut base, domain, config, &mut metrics, &phase, progress)?;
     base.save(&run.policy("base"))?;
     base.retire()?;
@@ -92,7 +92,7 @@ pub async fn quickstart<D: Domain>(
     phase.end("cloned the teacher");
 
     let mut recursive = base.fork(&config.rao)?;
-    let phase = Phase::begin("RAO", config.rao.steps as u64);
+    let phase = Phase::of_steps("RAO", config.rao.steps as u64, progress);
     let arm = Arm {
         name: "recursive",
         depth: config.limits.depth,
@@ -111,7 +111,7 @@ pub async fn quickstart<D: Domain>(
     let mut flat = None;
     if config.flat.enabled && !progress.is_stopped() {
         let mut twin = base.fork(&config.rao)?;
-        let phase = Phase::begin("flat twin", config.rao.steps as u64);
+        let phase = Phase::of_steps("flat twin", config.rao.steps as u64, progress);
         let arm = Arm {
             name: "flat",
             depth: 0,
