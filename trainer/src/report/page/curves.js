@@ -93,13 +93,13 @@ function plotOptions(table, x, y, width, oncursor) {
     series, bands, legend: { show: false }, padding: [12, 16, 0, 0],
     cursor: { points: { size: 7, show: (u, i) => (i % 3 === 1 ? undefined : false) }, y: false, drag: { x: true, y: false } },
     scales: { x: { time: false }, y: { range: share ? [0, 1.02] : (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.06 : 1] } },
-    axes: [axis(AXES[x], (v) => (v >= 1e6 ? `${+(v / 1e6).toFixed(2)} M` : grouped.format(v))), { ...axis(MEASURES[y]?.[0] || y, show.plain), size: 58 }],
+    axes: [{ ...axis(AXES[x], (v) => (v >= 1e6 ? `${+(v / 1e6).toFixed(2)} M` : grouped.format(v))), size: 34, space: 84 }, { ...axis(MEASURES[y]?.[0] || y, show.plain), size: 58 }],
     hooks: { setCursor: [(u) => oncursor(u.cursor.idx)] },
   };
 }
 
 /// The names of the arms, what each is worth under the pointer (else at its end), and a switch for its line.
-function legendOf(table, ontoggle) {
+function legendOf(table, format, ontoggle) {
   const rows = table.lines.map((line, i) => {
     const value = el("span", { class: "value" });
     const button = el("button", { type: "button", "aria-pressed": String(line.shown), onclick: () => {
@@ -112,7 +112,7 @@ function legendOf(table, ontoggle) {
   const update = (at) => {
     for (const { value, line } of rows) {
       const i = at ?? line.mean.findLastIndex((v) => v !== null);
-      const [mean, low, high] = [line.mean[i], line.min[i], line.max[i]].map(show.plain);
+      const [mean, low, high] = [line.mean[i], line.min[i], line.max[i]].map(format);
       value.textContent = low === high ? mean : `${mean}  (${low} to ${high})`;
     }
   };
@@ -142,7 +142,7 @@ function renderCurves(host) {
     const table = curveTable(arms, state.x, state.y, state.smooth);
     chart?.destroy();
     for (const line of table.lines) line.shown = !hidden.has(line.arm);
-    const names = legendOf(table, (i, shown) => {
+    const names = legendOf(table, MEASURES[state.y]?.[1] ? show.share : show.plain, (i, shown) => {
       hidden[shown ? "delete" : "add"](table.lines[i].arm);
       chart.batch(() => [1, 2, 3].forEach((k) => chart.setSeries(3 * i + k, { show: shown })));
     });

@@ -94,8 +94,10 @@ function spreadCell(s, format) {
 }
 
 const cellOf = (arm) => arm.cell || arm.name;
+/// The cells in the order of the data, and the one that others are compared with.
 const CELLS = [...new Set((DATA.arms || []).map(cellOf))];
 const BASE = CELLS.includes("base") ? "base" : CELLS[0];
+// As many as style.css names; the next cells begin anew.
 const COLOURS = 8;
 
 /// The colour of an arm: one for each cell, so that an arm and its flat twin share it and the dash tells them apart.

@@ -17,7 +17,7 @@ class DetailView {
   }
 
   title(m, i) {
-    return el("header", {}, el("h3", { dir: "auto" }, m.task[i] || "(no task)"), el("p", { class: "state" }, icon(m.state[i]), STATES[m.state[i]], String(m.status[i]) !== STATES[m.state[i]] && el("span", { class: "soft" }, ` · status: ${m.status[i]}`)));
+    return el("header", {}, el("h3", { dir: "auto" }, m.task[i] || "(no task)"), el("p", { class: "state" }, icon(m.state[i]), STATES[m.state[i]], ![STATES[m.state[i]], "finished"].includes(String(m.status[i])) && el("span", { class: "soft" }, ` (${m.status[i]})`)));
   }
 
   fields(m, i) {

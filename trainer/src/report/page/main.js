@@ -18,7 +18,7 @@ function renderHeader() {
 
 /// A tile per tree of the group: how its root did, and against the others.
 function treeTile(tree, k, scale, onclick) {
-  const success = Array.isArray(tree.success) ? tree.success[0] : tree.success;
+  const success = successOf(tree)[0];
   const state = stateOf(tree.status?.[0], success);
   return el("button", { type: "button", class: "tile", "aria-pressed": "false", onclick },
     el("span", { class: "tile-head" }, icon(state, STATES[state]), el("b", {}, `Tree ${k + 1}`), el("span", { class: "soft" }, many(tree.parent.length, "agent"))),
@@ -38,17 +38,17 @@ function renderTrees(host) {
   const found = el("span", { class: "soft", role: "status" });
   const search = el("input", { type: "search", placeholder: "task, status or words", oninput: () => view.filter(search.value) });
   let model = null;
-  const select_ = (i, from) => {
+  const choose = (i, from) => {
     if (from !== view) view.select(i, { quiet: true });
     timeline.select(i);
     detail.show(model, i);
   };
-  const detail = new DetailView((i) => select_(i, detail), () => view.select(view.active, { focus: true }));
-  const view = new TreeView((i) => select_(i, view), () => {
+  const detail = new DetailView((i) => choose(i, detail), () => view.select(view.active, { focus: true }));
+  const view = new TreeView((i) => choose(i, view), () => {
     detail.node.focus({ preventScroll: true });
     detail.node.scrollIntoView({ block: "nearest" });
   });
-  const timeline = new Timeline((i) => select_(i, timeline));
+  const timeline = new Timeline((i) => choose(i, timeline));
   view.onfilter = (text, hits) => {
     search.value = text;
     found.textContent = hits === null ? "" : `${many(hits, "agent")} found`;
@@ -84,7 +84,7 @@ function renderTrees(host) {
   host.append(
     el("div", { class: "controls" }, groups.length > 1 ? select("Group", groups.map((group, k) => [String(k), group.name]), "0", (k) => showGroup(Number(k))) : el("p", { class: "only" }, groups[0].name)),
     source, tiles, timeline.node,
-    el("div", { class: "controls", role: "toolbar", "aria-label": "Tree" },
+    el("div", { class: "controls tools", role: "group", "aria-label": "Ways through the tree" },
       button("Expand all", "Opens every agent", () => view.openAll(true)), button("Collapse", "Closes all but the root", () => view.openAll(false)), next,
       button("Critical path", "Opens the tree along the critical path", () => {
         const path = [...model.order].filter((i) => model.critical[i]);
@@ -118,6 +118,18 @@ function setupTheme() {
     apply();
   });
   system.addEventListener("change", apply);
+  // On paper everything is light, and canvases must be drawn anew for it.
+  let before;
+  addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    apply();
+  });
+  addEventListener("afterprint", () => {
+    if (before) document.documentElement.dataset.theme = before;
+    else delete document.documentElement.dataset.theme;
+    apply();
+  });
   apply();
 }
 

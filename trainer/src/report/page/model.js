@@ -26,13 +26,16 @@ function stateOf(status, success) {
   return "failed";
 }
 
+/// The success of every node. `success` by itself may also be the tree's one figure.
+const successOf = (tree) => [tree.success_of, tree.success].find(Array.isArray) || new Array(tree.parent.length).fill(null);
+
 /// A tree with what the views ask of it.
 function modelOf(tree) {
   const n = tree.parent.length;
   const column = (name, fallback) => (Array.isArray(tree[name]) ? tree[name] : new Array(n).fill(fallback));
   const model = {
     // Whatever has no parent but is not the root came from a damaged trace: it is shown below the root.
-    tree, n, parent: tree.parent.map((p, i) => (i > 0 && p < 0 ? 0 : p)), depth: column("depth", 0), task: column("task_of", ""), status: column("status", "unfinished"), success: column("success", null),
+    tree, n, parent: tree.parent.map((p, i) => (i > 0 && p < 0 ? 0 : p)), depth: column("depth", 0), task: column("task_of", ""), status: column("status", "unfinished"), success: successOf(tree),
     reward: tree.reward, advantage: tree.advantage, weighted: tree.weighted, sampled: column("sampled", 0), read: column("read", 0),
     begin: column("begin_us", 0), end: column("end_us", 0), waits: column("waits", []), refused: column("refused", 0), critical: column("critical", false), turns: column("turns", []),
   };
@@ -77,21 +80,27 @@ function linkChildren(model) {
 const kidCount = (model, i) => model.first[i + 1] - model.first[i];
 const siblingsOf = (model, i) => (model.parent[i] < 0 ? 1 : kidCount(model, model.parent[i]));
 
-/// A lane for every node, so that nodes of one lane never overlap in time: each takes the lowest lane that is free when it begins.
+/// A lane for every node, so that nodes of one lane never overlap in time. The critical path has the topmost lanes to itself: among
+/// thousands of lanes it would be lost.
 function packLanes(model) {
-  const { n, begin, end } = model;
-  const order = Array.from({ length: n }, (_, i) => i).sort((a, b) => begin[a] - begin[b] || model.rank[a] - model.rank[b]);
-  const lane = new Int32Array(n);
+  const order = Array.from({ length: model.n }, (_, i) => i).sort((a, b) => model.begin[a] - model.begin[b] || model.rank[a] - model.rank[b]);
+  const lane = new Int32Array(model.n);
+  const critical = packInto(model, lane, order.filter((i) => model.critical[i]), 0);
+  const lanes = packInto(model, lane, order.filter((i) => !model.critical[i]), critical);
+  return { lane, lanes, order };
+}
+
+/// Gives each node, by its beginning, the lowest lane from `lanes` on that is free then. Returns the lane after the last one.
+function packInto({ begin, end }, lane, nodes, lanes) {
   const free = heap((a, b) => a - b);
   const busy = heap((a, b) => a[0] - b[0] || a[1] - b[1]);
-  let lanes = 0;
-  for (const i of order) {
+  for (const i of nodes) {
     while (busy.size() && busy.top()[0] <= begin[i]) free.push(busy.pop()[1]);
     lane[i] = free.size() ? free.pop() : lanes++;
     // A node without length still takes its place for a moment, or nodes would be drawn on each other.
     busy.push([Math.max(end[i], begin[i] + 1), lane[i]]);
   }
-  return { lane, lanes, order };
+  return lanes;
 }
 
 function heap(order) {

@@ -45,7 +45,7 @@ function resultColumns(rows) {
     rows.some((row) => isNumber(row.paper)) && { label: "Paper", title: "What the paper publishes for a model that reads and writes text, greedy", number: true, value: (row) => row.paper ?? -1, cell: (row) => [show.share(row.paper)] },
     rows.some((row) => row.scores.some((s) => isNumber(s.credit) && s.credit !== s.greedy)) && measured("credit", "Credit", "Mean success, partial success included", show.share),
     measured("nodes", "Agents", "Agents per tree", show.mean),
-    { label: "Most", title: "Agents of the largest tree", number: true, value: (row) => row.of("nodes_max")?.max ?? -1, cell: (row) => [show.count(row.of("nodes_max")?.max)] },
+    { label: "Largest", title: "Agents of the largest tree", number: true, value: (row) => row.of("nodes_max")?.max ?? -1, cell: (row) => [show.count(row.of("nodes_max")?.max)] },
     measured("tokens", "Tokens", "Tokens read and written per tree", show.mean),
     measured("critical_path", "Critical path", "Sampled tokens that had to come one after the other", show.mean),
     measured("seconds", "Time per task", "Wall clock per task, all tasks of a row side by side", show.seconds),
@@ -57,8 +57,7 @@ function resultColumns(rows) {
 /// The name of an arm with its colour, and a word if a run of it is not over.
 function armName(arm) {
   const open = (arm.runs || []).filter((run) => run.finished === false).length;
-  return el("span", { class: "arm", title: (arm.settings || []).join("\n") || null }, el("i", { class: `swatch ${arm.kind}`, css: { "--c": `var(${armColour(arm)})` } }), el("span", {}, arm.name),
-    open > 0 && el("span", { class: "badge warn" }, `${many(open, "seed")} unfinished`));
+  return el("span", { class: "arm", title: (arm.settings || []).join("\n") || null }, el("i", { class: `swatch ${arm.kind}`, css: { "--c": `var(${armColour(arm)})` } }), el("span", {}, el("span", { class: "name" }, arm.name), open > 0 && [" ", el("span", { class: "badge warn" }, `${many(open, "seed")} unfinished`)]));
 }
 
 /// A table whose header cells sort it. The first click puts the largest first where a column holds numbers.

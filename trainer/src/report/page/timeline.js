@@ -21,10 +21,13 @@ class Timeline {
     this.paint = eachFrame(() => this.draw());
     this.listen();
     new ResizeObserver(this.paint).observe(this.canvas);
-    document.addEventListener("theme", this.paint);
+    document.addEventListener("theme", () => this.draw());
   }
 
   show(model) {
+    // A trace without a clock has an order, but no times to draw.
+    this.timed = model.end.some((time) => time > 0);
+    for (const part of [...this.node.children].slice(1)) part.hidden = !this.timed;
     Object.assign(this, { model, selected: 0, hover: null }, packLanes(model), workOver(model));
     this.position = new Int32Array(model.n);
     this.order.forEach((i, k) => (this.position[i] = k));
@@ -43,7 +46,8 @@ class Timeline {
     const sampled = this.model.sampled.reduce((a, b) => a + b, 0);
     const parts = [`${many(n, "agent")}, at most ${grouped.format(this.most)} at work at once.`];
     if (this.work > 0) parts.push(`${show.seconds(this.work / 1e6)} of work in ${show.seconds(this.total / 1e6)}: ${show.mean(this.work / this.total)} side by side on average.`);
-    if (tree.critical_path > 0) parts.push(`The critical path is ${show.count(tree.critical_path)} of ${show.count(sampled)} sampled tokens${sampled > tree.critical_path ? `: with room for all, up to ${show.mean(sampled / tree.critical_path)} times faster than one after the other` : ""}.`);
+    if (!this.timed) parts.splice(0, 1, `${many(n, "agent")}. No times were recorded, so there is no timeline.`);
+    if (tree.critical_path > 0) parts.push(`The critical path is ${show.count(tree.critical_path)} of ${show.count(sampled)} sampled tokens${sampled > tree.critical_path ? `: with room for all, up to ${sampled < 10 * tree.critical_path ? fine.format(sampled / tree.critical_path) : grouped.format(sampled / tree.critical_path)} times faster than one after the other` : ""}.`);
     this.summary.textContent = parts.join(" ");
   }
 
@@ -260,7 +264,7 @@ class Timeline {
     }
     // Marks come last, or a neighbour's bar would cover them.
     for (const [i, [x, y, w, h]] of marked) {
-      c.lineWidth = i === this.selected ? 3 : 1.75;
+      c.lineWidth = i === this.selected ? 3 : this.laneHeight > 6 ? 1.75 : 1;
       c.strokeStyle = i === this.selected ? colour("--accent") : shades.ink;
       c.strokeRect(x, y, Math.max(2, w), h);
       if (i === this.selected && w < 8) this.pointAt(c, x + w / 2, y);
@@ -279,7 +283,7 @@ class Timeline {
       const width = Math.max(1, Math.min(this.width + 4, this.x(to)) - a);
       if (a < this.width + 4 && width > 0) c.fillRect(a, y, width, h);
     }
-    if (kind !== "work" && h >= 5 && w >= 4) {
+    if (kind !== "work" && h >= 3 && w >= 4) {
       c.fillStyle = shades.hatch;
       c.fillRect(x, y, w, h);
     }

@@ -93,11 +93,16 @@ class TreeView {
       row.remove();
       this.rows.delete(i);
     }
-    for (const i of wanted) {
-      if (this.rows.has(i)) continue;
+    // In reading order, for those who hear the page. Rows that are there already are in order, so none of them moves.
+    let next = this.canvas.firstChild;
+    for (const i of [...wanted].sort((a, b) => this.at[a] - this.at[b])) {
+      if (this.rows.has(i)) {
+        next = this.rows.get(i).nextSibling;
+        continue;
+      }
       const row = this.row(i);
       this.rows.set(i, row);
-      this.canvas.append(row);
+      this.canvas.insertBefore(row, next);
     }
   }
 
@@ -107,7 +112,7 @@ class TreeView {
     const state = STATES[m.state[i]];
     const below = kids && m.troubleInside[i] && !this.isOpen(i) ? m.troubleInside[i] : 0;
     const name = m.task[i] || "(no task)";
-    const said = [name, state, isNumber(m.success[i]) && `success ${show.share(m.success[i])}`, m.advantage && `advantage ${show.signed(m.advantage[i])}`, m.critical[i] && "on the critical path", m.refused[i] && many(m.refused[i], "launch").replace("launchs", "launches") + " refused", kids && many(kids, "child").replace("childs", "children")].filter(Boolean).join(", ");
+    const said = [name, state, isNumber(m.success[i]) && `success ${show.share(m.success[i])}`, m.advantage && `advantage ${show.signed(m.advantage[i])}`, m.critical[i] && "on the critical path", m.refused[i] > 0 && `${m.refused[i]} refused`, kids > 0 && `${many(m.inside[i], "agent")} below`].filter(Boolean).join(", ");
     const row = el("div", {
       class: ["row", m.critical[i] && "critical", m.trouble[i] && "trouble", i === this.active && "active"].filter(Boolean).join(" "), role: "treeitem", id: `node-${i}`, "aria-label": said,
       "aria-level": m.depth[i] + 1, "aria-setsize": siblingsOf(m, i), "aria-posinset": m.place[i] + 1, "aria-selected": String(i === this.active), "aria-expanded": kids ? String(this.isOpen(i)) : null,
