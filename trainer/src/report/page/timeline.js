@@ -265,7 +265,7 @@ class Timeline {
     // Marks come last, or a neighbour's bar would cover them.
     for (const [i, [x, y, w, h]] of marked) {
       c.lineWidth = i === this.selected ? 3 : this.laneHeight > 6 ? 1.75 : 1;
-      c.strokeStyle = i === this.selected ? colour("--accent") : shades.ink;
+      c.strokeStyle = i === this.selected || i === this.hover ? colour("--accent") : shades.ink;
       c.strokeRect(x, y, Math.max(2, w), h);
       if (i === this.selected && w < 8) this.pointAt(c, x + w / 2, y);
     }
