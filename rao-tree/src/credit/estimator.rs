@@ -4,7 +4,7 @@ use super::depth::Counts;
 use super::forest::Group;
 use super::moments::Moments;
 use super::{
-    Baseline, Credit, CreditError, DepthMass, DepthScope, DepthWeights, Forest, Member, baseline, reward, tree_rl,
+    Baseline, Credit, CreditError, DepthMass, DepthScope, DepthWeights, Forest, Member, baseline, cost, reward, tree_rl,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub enum Rule {
     RootBroadcast,
     /// Local rewards against mean and standard deviation over all nodes of the group: GRPO as in AstraFlow.
     Pooled,
-    /// Leaf-mean values against root and parent: arXiv 2506.11902. Takes no `lambda`, `router_penalty` or `baseline`.
+    /// Leaf-mean values against root and parent: arXiv 2506.11902. Takes no `lambda`, `router_penalty`, costs or `baseline`.
     TreeRl,
     /// Local rewards against mean and standard deviation of the tree, plus the same of the group: "Tree Search for LLM Agent
     /// Reinforcement Learning", arXiv 2509.21240.
@@ -74,6 +74,11 @@ pub struct Estimator {
     /// Taken off the reward of a node that launched exactly one child in its life, from 0 to 1000. A node that hands its whole task on is paid
     /// like one that works, and with `lambda` twice; see [`Diagnostics::router_index`](super::Diagnostics::router_index).
     pub router_penalty: f32,
+    /// What a success pays for every thousand tokens that had to be drawn one after the other in the node and below it, from 0 to 1000; at most
+    /// half of itself. Makes delegation side by side worth learning: around 2 where trees take 50 such tokens. The paper has no cost.
+    pub path_cost: f32,
+    /// The same for every thousand tokens drawn in the node and below it: makes small trees worth learning.
+    pub work_cost: f32,
     /// What the trees of a group are compared with, by the rules `rao`, `sparse` and `root-broadcast`.
     pub baseline: Baseline,
     /// A group in which one root counts, by the same rules.
@@ -101,6 +106,8 @@ impl Default for Estimator {
             rule: Rule::default(),
             lambda: 0.0,
             router_penalty: 0.0,
+            path_cost: 0.0,
+            work_cost: 0.0,
             baseline: Baseline::default(),
             lone_root: LoneRoot::default(),
             lost_root: LostRoot::default(),
@@ -129,6 +136,8 @@ impl Estimator {
                 within(self.router_penalty, REWARD_MAX),
                 FROM_0,
             ),
+            ("path_cost", self.path_cost, within(self.path_cost, REWARD_MAX), FROM_0),
+            ("work_cost", self.work_cost, within(self.work_cost, REWARD_MAX), FROM_0),
             (
                 "depth_gamma",
                 self.depth_gamma,
@@ -247,7 +256,12 @@ impl Estimator {
         let root = (self.rule == Rule::Sparse).then(|| tree[0].success());
         match self.rule {
             Rule::TreeRl => tree_rl::assign(tree, credits),
-            _ => reward::local(tree, self.lambda, self.router_penalty, root, credits),
+            _ => {
+                reward::local(tree, self.lambda, self.router_penalty, root, credits);
+                if self.path_cost > 0.0 || self.work_cost > 0.0 {
+                    cost::charge(tree, self.path_cost, self.work_cost, root, credits);
+                }
+            }
         }
     }
 

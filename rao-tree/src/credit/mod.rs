@@ -59,6 +59,7 @@
 //! | a node that counts but never acted | counts as a node; no tokens, so no gradient | - |
 
 mod baseline;
+mod cost;
 mod depth;
 mod diagnostics;
 mod estimator;
@@ -89,6 +90,8 @@ pub struct Member {
     pub success: Success,
     /// Action tokens: those that it chose and that are trained.
     pub tokens: u32,
+    /// Action tokens that had to be drawn one after the other, in it and below it; see [`Node::critical_path`].
+    pub path: u32,
     /// Training sequences that its transcript is cut into: one, unless its context was rewritten on the way.
     pub datums: u16,
 }
@@ -103,6 +106,7 @@ impl Member {
             status,
             success: Success::ZERO,
             tokens: 0,
+            path: 0,
             datums: 1,
         }
     }
@@ -132,6 +136,7 @@ impl From<&Node> for Member {
         Self {
             success: node.success,
             tokens: node.sampled,
+            path: u32::try_from(node.critical_path()).unwrap_or(u32::MAX),
             ..Self::new(node.parent, node.depth, node.judged())
         }
     }

@@ -15,7 +15,13 @@ fn ten_thousand_random_forests() {
     let mut teaching = 0;
     for seed in 0..FORESTS {
         let mut random = Random(seed);
-        let estimator = estimator(&mut random);
+        // Costs come from another source: what the rest is drawn as does not depend on them.
+        let mut costs = Random(!seed);
+        let estimator = Estimator {
+            path_cost: costs.one_of(&[0.0, 0.0, 4.0]),
+            work_cost: costs.one_of(&[0.0, 0.0, 1.0]),
+            ..estimator(&mut random)
+        };
         let batch = batch(&mut random);
         let (found, groups) = assign(&estimator, &batch).unwrap();
         let expected = Oracle {
@@ -57,6 +63,8 @@ fn estimator(random: &mut Random) -> Estimator {
         rule: random.one_of(&[Rao, Rao, Sparse, RootBroadcast, Pooled, TreeRl, TreeGrpo]),
         lambda: random.one_of(&[0.0, 0.4, 1.0]),
         router_penalty: random.one_of(&[0.0, 0.0, 0.25]),
+        path_cost: 0.0,
+        work_cost: 0.0,
         baseline: random.one_of(&[Baseline::LeaveOneOut, Baseline::Mean, Baseline::None]),
         lone_root: random.one_of(&[LoneRoot::Centred, LoneRoot::Zero]),
         lost_root: random.one_of(&[LostRoot::TrainRest, LostRoot::DropTree]),
@@ -95,9 +103,11 @@ fn tree(random: &mut Random, uniform: bool) -> Tree {
             _ => Some(NodeStatus::Finished),
         };
         let success = if uniform { 0.5 } else { random.below(65) as f32 / 64.0 };
+        let tokens = random.below(50) as u32;
         tree.push(Member {
             success: Success::new(success).unwrap(),
-            tokens: random.below(50) as u32,
+            tokens,
+            path: 3 * tokens + index as u32,
             datums: 1 + random.below(3) as u16,
             ..Member::new(
                 parent.map(|parent| NodeId(parent as u32)),
@@ -156,6 +166,12 @@ fn leaves(tree: &Tree, node: usize) -> Vec<f64> {
     }
 }
 
+/// Tokens of a node and of all below it.
+fn work(tree: &Tree, node: usize) -> f64 {
+    let below: f64 = children(tree, node).map(|child| work(tree, child)).sum();
+    f64::from(tree[node].tokens) + below
+}
+
 fn value(tree: &Tree, node: usize) -> f64 {
     let leaves = leaves(tree, node);
     if leaves.is_empty() { 0.0 } else { mean(&leaves) }
@@ -188,6 +204,8 @@ impl Oracle<'_> {
             rule,
             lambda,
             router_penalty,
+            path_cost,
+            work_cost,
             ..
         } = self.estimator;
         if rule == Rule::TreeRl {
@@ -204,7 +222,9 @@ impl Oracle<'_> {
             f64::from(lambda) * mean(&counting)
         };
         let router = children(tree, node).count() == 1;
-        s(node) + bonus - if router { f64::from(router_penalty) } else { 0.0 }
+        let cost = f64::from(path_cost) * f64::from(tree[node].path) + f64::from(work_cost) * work(tree, node);
+        let kept = 1.0 - (cost / 1000.0).min(0.5);
+        s(node) * kept + bonus - if router { f64::from(router_penalty) } else { 0.0 }
     }
 
     fn trains(&self, tree: &Tree) -> bool {
@@ -223,7 +243,9 @@ impl Oracle<'_> {
         };
         let of = |t: usize, node: usize| {
             let trains = judged && self.trains(&group[t]) && counts(&group[t][node]);
-            if trains { self.advantage(group, t, node) } else { 0.0 }
+            let advantage = if trains { self.advantage(group, t, node) } else { 0.0 };
+            // Equal rewards have a mean that rounding may put beside them; the least that is meant is far above.
+            if advantage.abs() < 1e-7 { 0.0 } else { advantage }
         };
         (0..group.len())
             .map(|t| (0..group[t].len()).map(|node| of(t, node)).collect())

@@ -35,6 +35,7 @@ fn tree() -> impl Strategy<Value = Tree> {
                 status,
                 success,
                 tokens,
+                path: 3 * tokens,
                 datums,
             });
         }
