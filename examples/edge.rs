@@ -13,7 +13,7 @@
 use rao_backends::llama_cpp::{KvPrecision, LlamaCppOptions, Local, ModelFile, inspect, on_this_thread};
 use rao_proto::Recorder;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
-use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, LANGUAGE, VOCAB};
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, Interface, LANGUAGE, VOCAB};
 use rao_trainer::environments::textcraft::{Benchmark, Task, official};
 use rao_trainer::rollout::{Job, Progress, Rollout, Worker};
 use rao_trainer::{config::Config, evaluate, trace::Trace};
@@ -104,6 +104,7 @@ fn run(
         depth_max: depth,
         slots: Config::default().agent.slots,
         shuffle_slots: false,
+        interface: Interface::default(),
     };
     let mut limits = evaluate::limits(&Config::default().eval, task.difficulty, depth, ACTION_MAX);
     limits.deadline_us = Some(options.seconds.saturating_mul(1_000_000));

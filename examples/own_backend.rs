@@ -11,7 +11,7 @@
 use rao_trainer::config::Config;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
 use rao_trainer::environments::textcraft::teacher::teacher;
-use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, VOCAB};
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, Interface, VOCAB};
 use rao_trainer::environments::textcraft::{Difficulty, official};
 use rao_trainer::evaluate::select;
 use rao_trainer::judge::Grader;
@@ -119,6 +119,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         depth_max: 4,
         slots: config.agent.slots,
         shuffle_slots: false,
+        interface: Interface::default(),
     };
     let settings = Settings {
         temperature: 1.0,
@@ -143,7 +144,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mean = |rollouts: &[Rollout]| rollouts.iter().map(Rollout::success).sum::<f32>() / rollouts.len() as f32;
 
     let mut lessons = jobs(&benchmark.train);
-    let taught = Worker::new(teacher(config.warmstart.teacher, VOCAB)).rollout(|| lessons.next(), &settings)?;
+    let taught = Worker::new(teacher(config.warmstart.teacher, Interface::default(), VOCAB))
+        .rollout(|| lessons.next(), &settings)?;
     let mut untaught = jobs(&benchmark.val);
     let before = Worker::new(Bigram::count(&[])).rollout(|| untaught.next(), &settings)?;
     let mut exam = jobs(&benchmark.val);

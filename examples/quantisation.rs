@@ -11,7 +11,7 @@
 use rao_trainer::backend::{Sequence, Trainee};
 use rao_trainer::config::Config;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
-use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, VOCAB};
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, Interface, VOCAB};
 use rao_trainer::environments::textcraft::{Difficulty, Task};
 use rao_trainer::environments::{self, Seating};
 use rao_trainer::evaluate::{self, Suite, judge, select};
@@ -66,6 +66,7 @@ async fn line(run: &Path, quant: &str) -> Result<String, Box<dyn Error>> {
                 depth_max: depth,
                 slots: config.agent.slots,
                 shuffle_slots: true,
+                interface: Interface::default(),
             };
             Job {
                 root: Agent::root(&benchmark.world, task, options, seed),
@@ -110,6 +111,7 @@ async fn line(run: &Path, quant: &str) -> Result<String, Box<dyn Error>> {
                 depth_max: seating.depth_max,
                 slots: config.agent.slots,
                 shuffle_slots: seating.shuffle,
+                interface: Interface::default(),
             };
             Agent::root(&benchmark.world, task, options, seed)
         },

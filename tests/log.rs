@@ -6,7 +6,7 @@ use rao_trainer::backend::Trainee;
 use rao_trainer::config::Config;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
 use rao_trainer::environments::textcraft::teacher::teacher;
-use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, VOCAB};
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, Interface, VOCAB};
 use rao_trainer::environments::textcraft::{Benchmark, Difficulty, official};
 use rao_trainer::evaluate::select;
 use rao_trainer::judge::Grader;
@@ -36,6 +36,7 @@ fn jobs(benchmark: &Benchmark) -> impl Iterator<Item = Job<Agent>> {
         depth_max: 8,
         slots: config.agent.slots,
         shuffle_slots: true,
+        interface: Interface::default(),
     };
     select(&benchmark.train, Difficulty::Easy, 20)
         .flat_map(|task| [task; 4])
@@ -88,7 +89,11 @@ fn reread(rollout: &Rollout) -> Rollout {
 fn credit_from_the_log_equals_the_trainers_bit_for_bit() {
     let benchmark = official::embedded().unwrap();
     let config = Config::default();
-    let groups = groups(&benchmark, teacher(config.warmstart.teacher, VOCAB), &settings(16));
+    let groups = groups(
+        &benchmark,
+        teacher(config.warmstart.teacher, Interface::default(), VOCAB),
+        &settings(16),
+    );
     let reread: Vec<Vec<Rollout>> = groups.iter().map(|group| group.iter().map(reread).collect()).collect();
     use Rule::{Pooled, Rao, RootBroadcast, Sparse, TreeGrpo, TreeRl};
     for (rule, lambda) in [

@@ -103,6 +103,16 @@ pub struct Arm {
     pub vocab: usize,
 }
 
+impl Arm {
+    fn of(config: &Config, depth: u8, vocab: usize) -> Self {
+        Self {
+            depth,
+            vocab,
+            seed: crate::seed::derive(config.seed, &[3]),
+        }
+    }
+}
+
 /// The tasks of one difficulty that an evaluation takes: all of them, or the first `limit`.
 pub fn select<T: RootTask>(tasks: &[T], difficulty: Difficulty, limit: usize) -> impl Iterator<Item = &T> {
     let limit = if limit == 0 { usize::MAX } else { limit };
@@ -141,7 +151,7 @@ impl<'a, T> Suite<'a, T, ()> {
         Suite {
             tasks: domain.val(),
             root: |task: &T, seating, seed| domain.root(task, seating, seed),
-            action_max: D::LANGUAGE.action_max,
+            action_max: domain.action_max(),
             windows: Difficulty::ALL.map(|difficulty| domain.windows(difficulty)),
         }
     }
@@ -230,6 +240,32 @@ async fn evaluate_and_say<T: RootTask, E: Environment>(
     Ok(scores)
 }
 
+/// The first greedy tree of every difficulty that [`evaluate`] takes, once more, with its log.
+///
+/// # Errors
+/// [`RolloutError`].
+pub async fn first_trees<T: RootTask, E: Environment>(
+    engine: &mut impl RolloutEngine<E>,
+    suite: &Suite<'_, T, impl Fn(&T, Seating, u64) -> E>,
+    config: &Config,
+    (depth, vocab): (u8, usize),
+    progress: &Arc<Progress>,
+) -> Result<Vec<(Difficulty, Rollout)>, RolloutError> {
+    let arm = Arm::of(config, depth, vocab);
+    let mut trees = Vec::new();
+    for &difficulty in &config.eval.difficulties {
+        let tasks: Vec<&T> = select(suite.tasks, difficulty, 1).collect();
+        let settings = Settings {
+            keep_log: true,
+            ..settings(0.0, vocab, progress)
+        };
+        let jobs = suite.jobs(&tasks, &config.eval, arm, 0);
+        let rollouts = engine.rollout(jobs, &settings).await?;
+        trees.extend(rollouts.into_iter().map(|tree| (difficulty, tree)));
+    }
+    Ok(trees)
+}
+
 /// Caps of a tree of this difficulty, in an environment whose longest action has so many tokens.
 #[must_use]
 pub fn limits(eval: &Eval, difficulty: Difficulty, depth: u8, action_max: u32) -> Limits {
@@ -291,11 +327,7 @@ pub async fn judge<T: RootTask, E: Environment>(
     progress: &Arc<Progress>,
 ) -> Result<Scores, RolloutError> {
     let phase = Phase::of_trees(name, trees(suite.tasks, &config.eval) as u64, progress);
-    let arm = Arm {
-        depth,
-        vocab,
-        seed: crate::seed::derive(config.seed, &[3]),
-    };
+    let arm = Arm::of(config, depth, vocab);
     let before = progress.nodes();
     let say = |scores: &Scores| phase.say(&scores.line());
     let scores = evaluate_and_say(engine, suite, &config.eval, arm, progress, say).await?;

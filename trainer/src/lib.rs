@@ -15,13 +15,13 @@
 //! | `cuda`, `metal` | the learner on these devices, with `candle`; llama.cpp on them, with `llama-cpp` |
 //!
 //! ```
-//! use rao_trainer::environments::textcraft::{agent::{Agent, AgentOptions}, official, vocabulary::{LANGUAGE, VOCAB}};
+//! use rao_trainer::environments::textcraft::{agent::{Agent, AgentOptions}, official, vocabulary::{Interface, LANGUAGE, VOCAB}};
 //! use rao_trainer::{config::Config, evaluate, rollout::{Job, Progress, Worker}};
 //!
 //! // One held-out task of the official benchmark, rolled out by a policy that says anything it may.
 //! let benchmark = official::embedded()?;
 //! let (config, task) = (Config::default(), &benchmark.val[0]);
-//! let options = AgentOptions { depth_max: 3, slots: 24, shuffle_slots: false };
+//! let options = AgentOptions { depth_max: 3, slots: 24, shuffle_slots: false, interface: Interface::default() };
 //! let root = Agent::root(&benchmark.world, task, options, 0);
 //! let mut jobs = std::iter::once((0, Job { root, task: task.id.clone(), seed: 0, limits: config.limits.at_depth(3, LANGUAGE.action_max) }));
 //! let settings = evaluate::settings(1.0, VOCAB, &std::sync::Arc::new(Progress::default()));
@@ -36,9 +36,13 @@ pub mod config;
 pub mod display;
 pub mod environments;
 pub mod evaluate;
+pub mod experiment;
 pub mod judge;
 pub mod language;
 pub mod live;
+#[cfg(feature = "candle")]
+pub mod record;
+pub mod report;
 pub mod rollout;
 pub mod run;
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]

@@ -8,6 +8,7 @@
 //!   base/             the policy after the warm start: config.json, model.safetensors
 //!   recursive/        the policy after recursive agent optimization
 //!   flat/             its flat twin
+//!   traces/           recorded trees: event logs, and the credit that training used
 //!   summary.json      what evaluation found, and what it took
 //! ```
 
@@ -115,6 +116,29 @@ impl RunDir {
                 path: path.to_owned(),
                 missing: "config.toml",
             })
+        }
+    }
+
+    /// The configuration of the run.
+    ///
+    /// # Errors
+    /// [`RunError::Config`].
+    pub fn config(&self) -> Result<Config, RunError> {
+        Ok(Config::resolve(Some(&self.0.join("config.toml")), &[])?)
+    }
+
+    /// What the run came to; `None` where it has not ended.
+    ///
+    /// # Errors
+    /// [`RunError::Io`], [`RunError::Json`].
+    pub fn summary(&self) -> Result<Option<Summary>, RunError> {
+        let path = self.0.join("summary.json");
+        match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|source| RunError::Json { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(RunError::Io { path, source }),
         }
     }
 

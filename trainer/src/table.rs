@@ -3,6 +3,7 @@
 use crate::environments::{Difficulty, EnvironmentName};
 use crate::evaluate::{Score, Scores};
 use crate::run::Summary;
+use serde::Serialize;
 use std::fmt::Write;
 
 /// Success of the paper's agents on 100 held-out tasks, greedy, trained with RAO in an 8K context on the 852 medium tasks (arXiv 2605.06639).
@@ -13,6 +14,28 @@ const PAPER: [(&str, Difficulty, f64); 4] = [
     ("recursive", Difficulty::Hard, 0.88),
     ("flat", Difficulty::Hard, 0.00),
 ];
+
+/// A figure of the paper.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Published {
+    /// `recursive` or `flat`.
+    pub kind: &'static str,
+    /// Of these tasks.
+    pub difficulty: Difficulty,
+    /// Share that is solved greedily.
+    pub greedy: f64,
+}
+
+/// Success of the paper's agents on 100 held-out tasks of TextCraft-Synth.
+#[must_use]
+pub fn published() -> Vec<Published> {
+    let of = |&(kind, difficulty, greedy): &(&'static str, _, _)| Published {
+        kind,
+        difficulty,
+        greedy,
+    };
+    PAPER.iter().map(of).collect()
+}
 
 /// Where there is a published row it is shown; elsewhere the mean success of the greedy trees, which partial credit makes more than `greedy`.
 fn header(environment: Option<EnvironmentName>) -> String {

@@ -79,9 +79,13 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// What a log tells.
+/// What a log tells: of one tree, or of several that were written one after the other.
 #[derive(Default)]
-pub struct Trace {
+pub struct Trace(Vec<Run>);
+
+/// One tree.
+#[derive(Default)]
+struct Run {
     tree: Tree<VecArena>,
     lines: Vec<Line>,
     environment: EnvironmentName,
@@ -114,6 +118,30 @@ impl Trace {
         (trace, errors)
     }
 
+    fn take(&mut self, event: &Event<'_>) -> Result<(), TreeError> {
+        if self.0.is_empty() || matches!(event, Event::RunOpened { .. }) {
+            self.0.push(Run::default());
+        }
+        self.0.last_mut().map_or(Ok(()), |run| run.take(event))
+    }
+
+    /// Draws every tree, one line per node: what it was asked, how it ended, and all of its context. At most `nodes_max` nodes of each are
+    /// drawn; what is left out is counted.
+    #[must_use]
+    pub fn draw(&self, nodes_max: usize) -> String {
+        let drawn = self.0.iter().filter(|run| !run.lines.is_empty());
+        let drawn: Vec<String> = drawn
+            .map(|run| draw(&run.tree, &run.lines, nodes_max, run.environment.language()))
+            .collect();
+        if drawn.is_empty() {
+            "(no node)\n".into()
+        } else {
+            drawn.join("\n")
+        }
+    }
+}
+
+impl Run {
     fn take(&mut self, event: &Event<'_>) -> Result<(), TreeError> {
         self.tree.apply(event)?;
         match *event {
@@ -150,17 +178,6 @@ impl Trace {
             _ => {}
         }
         Ok(())
-    }
-
-    /// Draws the tree, one line per node: what it was asked, how it ended, and all of its context. At most `nodes_max` nodes are drawn;
-    /// what is left out is counted.
-    #[must_use]
-    pub fn draw(&self, nodes_max: usize) -> String {
-        if self.lines.is_empty() {
-            "(no node)\n".into()
-        } else {
-            draw(&self.tree, &self.lines, nodes_max, self.environment.language())
-        }
     }
 }
 
@@ -359,14 +376,42 @@ mod tests {
                 .starts_with(&format!("at byte {}: torn frame", starts[7])),
             "{torn}"
         );
-        assert_eq!(trace.tree.nodes().len(), 2);
-        assert_eq!(trace.tree.nodes()[1].status, Some(NodeStatus::Finished));
+        let nodes = trace.0[0].tree.nodes();
+        assert_eq!(nodes.len(), 2);
+        assert_eq!(nodes[1].status, Some(NodeStatus::Finished));
         // Nobody scored it.
         assert!(
             trace.draw(10).contains("a part ✗ could not be judged"),
             "{}",
             trace.draw(10)
         );
+    }
+
+    #[test]
+    fn several_trees_of_one_log_are_drawn_one_after_the_other() {
+        let opened = || {
+            frame(Event::RunOpened {
+                task: "t",
+                seed: 0,
+                limits: rao_tree::Limits {
+                    depth_max: 9,
+                    nodes_max: u32::MAX,
+                    children_max: u16::MAX,
+                    steps_max: u16::MAX,
+                    tokens_max: u64::MAX,
+                    action_max: u32::MAX,
+                    context_max: u32::MAX,
+                    concurrent_max: u32::MAX,
+                    deadline_us: None,
+                },
+                weights: rao_tree::WeightsVersion(0),
+            })
+        };
+        let log = [opened(), spawn(0), finish(0), opened(), spawn(0), spawn(1)].concat();
+        let (trace, errors) = Trace::read(&log);
+        assert!(errors.is_empty(), "{errors:?}");
+        let drawn = trace.draw(9);
+        assert!(drawn.contains("1 nodes,") && drawn.contains("2 nodes,"), "{drawn}");
     }
 
     #[test]

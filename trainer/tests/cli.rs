@@ -2,6 +2,8 @@
 #![cfg(feature = "candle")]
 
 mod common;
+#[path = "cli/report.rs"]
+mod report;
 
 use common::{memory_is_as_predicted, rao, refused, stdout};
 use rao_trainer::backend::{Quant, Trainee};

@@ -63,7 +63,7 @@ fn roll<D: Domain>(config: &Config, domain: &D, difficulty: Difficulty, depth_ma
         sink: None,
         progress: Arc::new(Progress::default()),
     };
-    Worker::new(D::teacher(flaws, D::LANGUAGE.vocab))
+    Worker::new(domain.teacher(flaws, D::LANGUAGE.vocab))
         .rollout(|| jobs.next(), &settings)
         .unwrap()
 }

@@ -3,10 +3,11 @@
 use rao_backends::scripted::Scripted;
 use rao_trainer::config::Config;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
-use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, SPAWN_MAX, VOCAB, Word};
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, Interface, SPAWN_MAX, VOCAB, Word};
 use rao_trainer::environments::textcraft::{Benchmark, Difficulty, Task, official, plan};
 use rao_trainer::evaluate::select;
 use rao_trainer::judge::Grader;
+use rao_trainer::report::{Caps, Report};
 use rao_trainer::rollout::{InProcess, Job, Progress, Rollout, RolloutEngine, Settings};
 use rao_tree::{Limits, Node, NodeStatus, Policy, Request, Success, Token};
 use std::convert::Infallible;
@@ -76,6 +77,7 @@ async fn roll(benchmark: &Benchmark, task: &Task, children: usize, concurrent: u
         depth_max: eval.limits.depth,
         slots: agent.slots,
         shuffle_slots: false,
+        interface: Interface::default(),
     };
     let job = Job {
         root: Agent::root(&benchmark.world, task, options, 1),
@@ -90,7 +92,7 @@ async fn roll(benchmark: &Benchmark, task: &Task, children: usize, concurrent: u
         temperature: 0.0,
         vocab: VOCAB,
         keep_transcripts: false,
-        keep_log: false,
+        keep_log: true,
         trees_in_flight: 1,
         grader: Grader::Nobody,
         sink: None,
@@ -112,6 +114,27 @@ async fn roll(benchmark: &Benchmark, task: &Task, children: usize, concurrent: u
     assert!(rollout.faults.is_empty());
     assert!(nodes(&rollout) <= eval.limits.nodes as usize);
     rollout
+}
+
+/// The page of a tree of ten thousand nodes holds all of them. `RAO_REPORT_PAGES` names a directory where it is left for a browser.
+#[tokio::test]
+async fn ten_thousand_nodes_become_a_page() {
+    let benchmark = official::embedded().unwrap();
+    let fits = |task: &&Task| (10_000..14_000).contains(&plan::oracle_nodes(&benchmark.world, task).unwrap());
+    let task = select(&benchmark.val, Difficulty::Extreme, 0).find(fits).unwrap();
+    let rollout = roll(&benchmark, task, SPAWN_MAX, concurrent()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("big.rao");
+    std::fs::write(&log, &rollout.log).unwrap();
+    let report = Report::gather(&[log], "a large tree", Caps::default()).unwrap();
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
+    let tree = &report.groups[0].trees[0];
+    assert_eq!(tree.parent.len(), nodes(&rollout));
+    assert_eq!(tree.critical_path, rollout.critical_path());
+    let page = report.render().unwrap();
+    if let Some(pages) = std::env::var_os("RAO_REPORT_PAGES") {
+        std::fs::write(std::path::Path::new(&pages).join("big.html"), page).unwrap();
+    }
 }
 
 fn nodes(rollout: &Rollout) -> usize {

@@ -3,7 +3,7 @@
 use rao_trainer::config::Config;
 use rao_trainer::environments::textcraft::agent::{Agent, AgentOptions};
 use rao_trainer::environments::textcraft::teacher::teacher;
-use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, VOCAB};
+use rao_trainer::environments::textcraft::vocabulary::{ACTION_MAX, Interface, VOCAB};
 use rao_trainer::environments::textcraft::{Benchmark, Difficulty, official};
 use rao_trainer::evaluate::select;
 use rao_trainer::judge::Grader;
@@ -29,6 +29,7 @@ fn roll(benchmark: &Benchmark, difficulty: Difficulty, depth_max: u8) -> Vec<Rol
         depth_max,
         slots: config.agent.slots,
         shuffle_slots: true,
+        interface: Interface::default(),
     };
     let tasks = select(&benchmark.train, difficulty, 400);
     let mut jobs = tasks.enumerate().map(|(index, task)| {
@@ -44,7 +45,7 @@ fn roll(benchmark: &Benchmark, difficulty: Difficulty, depth_max: u8) -> Vec<Rol
             },
         )
     });
-    Worker::new(teacher(config.warmstart.teacher, VOCAB))
+    Worker::new(teacher(config.warmstart.teacher, Interface::default(), VOCAB))
         .rollout(|| jobs.next(), &settings())
         .unwrap()
 }

@@ -3,9 +3,12 @@
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod eval;
 #[cfg(feature = "candle")]
+mod experiment;
+#[cfg(feature = "candle")]
 mod export;
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod policy;
+mod report;
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod rollout;
 #[cfg(all(feature = "openai", any(feature = "candle", feature = "llama-cpp")))]
@@ -26,7 +29,8 @@ use std::process::ExitCode;
     after_help = "\
 Begin with:  rao train                              warm start, RAO, flat twin, evaluation: minutes on two cores
 then:        rao rollout --policy runs/train-001 --task medium
-and:         rao eval --policy runs/train-001 --tasks hard,extreme"
+and:         rao eval --policy runs/train-001 --tasks hard,extreme
+and:         rao report runs/train-001              curves, tables and trees as one page of HTML"
 )]
 struct Args {
     #[command(subcommand)]
@@ -38,6 +42,9 @@ enum Command {
     /// Train a policy from scratch and evaluate it; without arguments, the quickstart.
     #[cfg(feature = "candle")]
     Train(train::Args),
+    /// Train a grid of configurations and seeds from one file; what has ended is not run again.
+    #[cfg(feature = "candle")]
+    Experiment(experiment::Args),
     /// Evaluate a policy of a run on held-out tasks.
     #[cfg(any(feature = "candle", feature = "llama-cpp"))]
     Eval(eval::Args),
@@ -47,12 +54,14 @@ enum Command {
     /// Write a policy for other programs: GGUF for llama.cpp, safetensors for Hugging Face.
     #[cfg(feature = "candle")]
     Export(export::Args),
+    /// Make one page of HTML from runs: curves, tables, and the trees to be opened node by node.
+    Report(report::Args),
     /// Print the tree of an event log that `rao rollout --trace` wrote.
     Trace(trace::Args),
     /// (this binary was built without the feature `candle`)
     #[cfg(not(feature = "candle"))]
-    #[cfg_attr(feature = "llama-cpp", command(alias = "export"))]
-    #[cfg_attr(not(feature = "llama-cpp"), command(aliases = ["eval", "rollout", "export"]))]
+    #[cfg_attr(feature = "llama-cpp", command(aliases = ["export", "experiment"]))]
+    #[cfg_attr(not(feature = "llama-cpp"), command(aliases = ["eval", "rollout", "export", "experiment"]))]
     Train {
         /// Ignored.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
@@ -103,6 +112,7 @@ const WITHOUT_CANDLE: &str =
 #[cfg(not(any(feature = "candle", feature = "llama-cpp")))]
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Report(args) => report::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Train { .. } => anyhow::bail!(WITHOUT_CANDLE),
     }
@@ -132,6 +142,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Rollout(args) => rollout::run(args, &progress).await,
             #[cfg(feature = "candle")]
             Command::Export(args) => export::run(&args),
+            #[cfg(feature = "candle")]
+            Command::Experiment(args) => experiment::run(args, &progress).await,
+            Command::Report(args) => report::run(&args),
             Command::Trace(args) => trace::run(&args),
         }
     });

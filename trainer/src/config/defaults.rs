@@ -1,9 +1,10 @@
 //! Every default, in one place: the quickstart.
 
 use super::{
-    Agent, Backend, Config, Correction, Dtype, Eval, Flat, Learner, Lora, Model, NodeCaps, Rao, Rollout, TreeLimits,
-    WarmStart, World,
+    Agent, Backend, Config, Correction, Dtype, Eval, Flat, Learner, Lora, Model, NodeCaps, Rao, Record, Rollout,
+    TreeLimits, WarmStart, World,
 };
+use crate::environments::textcraft::vocabulary::Spawning;
 use crate::environments::{Difficulty, EnvironmentName, Flaws, Sizes};
 use rao_tree::credit::Estimator;
 
@@ -154,7 +155,12 @@ impl Default for Config {
                 checkpointing: false,
                 memory: 0.0,
             },
-            agent: Agent { slots: 24 },
+            agent: Agent {
+                slots: 24,
+                spawn: Spawning::Missing,
+                parallel: true,
+                written_amounts: false,
+            },
             limits,
             warmstart: WarmStart {
                 steps: 350,
@@ -219,6 +225,7 @@ impl Default for Config {
                     ..limits
                 },
             },
+            record: Record { groups: 4 },
         }
     }
 }

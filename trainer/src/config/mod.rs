@@ -8,6 +8,7 @@ mod error;
 mod learner;
 mod merge;
 
+use crate::environments::textcraft::vocabulary::{Interface, Spawning};
 use crate::environments::{Difficulty, EnvironmentName, Flaws, Sizes};
 pub use error::ConfigError;
 pub use learner::{Dtype, Learner, Lora, Model};
@@ -63,6 +64,17 @@ pub struct Config {
     pub flat: Flat,
     /// Evaluation.
     pub eval: Eval,
+    /// Trees that are kept to be looked at.
+    pub record: Record,
+}
+
+/// Trees that are kept in the run's `traces/`, for `rao report` and `rao trace`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Groups of training trees of every arm, of steps spread over the training, and the first tree of every difficulty that is evaluated; 0
+    /// keeps none of them.
+    pub groups: usize,
 }
 
 /// Where recipes and tasks come from.
@@ -83,6 +95,25 @@ pub struct World {
 pub struct Agent {
     /// Items that one node can tell apart, at most 64.
     pub slots: u32,
+    /// TextCraft: what may be handed on: `missing`, what was shown as missing and has not been made since; or `free`, every item that was seen,
+    /// the node's own goal too.
+    pub spawn: Spawning,
+    /// TextCraft: up to three children in one SPAWN, at work side by side; otherwise one.
+    pub parallel: bool,
+    /// TextCraft: the agent writes how many of an item it wants, which otherwise is filled in.
+    pub written_amounts: bool,
+}
+
+impl Agent {
+    /// The same, as agents of TextCraft take it.
+    #[must_use]
+    pub fn interface(&self) -> Interface {
+        Interface {
+            spawn: self.spawn,
+            parallel: self.parallel,
+            written: self.written_amounts,
+        }
+    }
 }
 
 /// Caps of a tree: those of [`Limits`], and a wall clock.
@@ -315,6 +346,14 @@ impl Config {
             let origin = format!("--set {setting}");
             layers.push((parse_setting(setting, &origin)?, origin));
         }
+        Self::layered(layers)
+    }
+
+    /// The defaults of the environment, changed by one table after the other, checked. Each comes with what errors call it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the table and the dotted path.
+    pub fn layered(layers: Vec<(Table, String)>) -> Result<Self, ConfigError> {
         // What the other defaults follow has to be known first.
         let mut environment = EnvironmentName::default();
         for (given, _) in &layers {
@@ -460,6 +499,12 @@ impl Config {
             return fail(
                 "rao.temperature",
                 "takes a finite number above 0: training samples, it is never greedy",
+            );
+        }
+        if self.record.groups > 100 {
+            return fail(
+                "record.groups",
+                "takes at most 100; each holds the logs of all trees of a task",
             );
         }
         if self.warmstart.nodes == 0 {

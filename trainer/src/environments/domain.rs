@@ -33,8 +33,13 @@ pub trait Domain: Sync {
         None
     }
 
+    /// Tokens of the longest action that its agents may say, at least one.
+    fn action_max(&self) -> u32 {
+        Self::LANGUAGE.action_max
+    }
+
     /// A policy with these flaws that speaks the language, for a policy of `vocab` tokens.
-    fn teacher(flaws: Flaws, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static;
+    fn teacher(&self, flaws: Flaws, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static + use<Self>;
 }
 
 /// What is known of a task without its domain.

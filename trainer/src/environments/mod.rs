@@ -141,6 +141,7 @@ pub fn domain(config: &Config) -> Result<AnyDomain, BenchmarkError> {
         EnvironmentName::TextCraft => AnyDomain::TextCraft(TextCraft {
             benchmark: benchmark(&config.world)?,
             slots: config.agent.slots,
+            interface: config.agent.interface(),
         }),
         EnvironmentName::NumberSearch => AnyDomain::NumberSearch(NumberSearch::new(seed, window, sizes)?),
         EnvironmentName::Aggregation => AnyDomain::Aggregation(Aggregation::new(seed, window, sizes)?),

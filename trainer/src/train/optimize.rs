@@ -11,6 +11,7 @@ use crate::config::{Config, Correction, Rao};
 use crate::display::Phase;
 use crate::environments::{Domain, RootTask, Seating};
 use crate::judge::Grader;
+use crate::record::Recorder;
 use crate::rollout::{Job, Progress, Rollout, RolloutEngine, Settings};
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -40,6 +41,8 @@ pub struct Arm<'a, T> {
     pub tasks: Vec<&'a T>,
     /// Source of the arm's randomness.
     pub seed: u64,
+    /// Keeps some of its trees.
+    pub recorder: &'a Recorder,
 }
 
 /// What an arm's training came to.
@@ -72,8 +75,8 @@ pub async fn optimize<D: Domain>(
         depth_max: arm.depth,
         shuffle: true,
     };
-    let limits = config.limits.at_depth(arm.depth, D::LANGUAGE.action_max);
-    let settings = Settings {
+    let limits = config.limits.at_depth(arm.depth, domain.action_max());
+    let mut settings = Settings {
         temperature: rao.temperature,
         vocab: trainee.vocab(),
         keep_transcripts: true,
@@ -89,6 +92,7 @@ pub async fn optimize<D: Domain>(
     let mut watch = MismatchWatch::new(rao.mismatch_warn);
     let mut incidents = IncidentWatch::default();
     let mut spent = Spent::default();
+    let mut recorded = 0;
     loop {
         let position = match arm.budget {
             Budget::Steps => spent.steps as f64,
@@ -111,6 +115,7 @@ pub async fn optimize<D: Domain>(
                 });
             }
         }
+        settings.keep_log = arm.recorder.is_due(recorded, position, rao.steps);
         let mut rollouts = engine.rollout(jobs, &settings).await?.into_iter();
         if progress.is_stopped() {
             break;
@@ -123,6 +128,14 @@ pub async fn optimize<D: Domain>(
 
         let clock = Instant::now();
         let credits = assign(&rao.estimator, &groups)?;
+        if settings.keep_log {
+            // One that taught something says more than one in which all trees did alike.
+            let taught = credits.iter().position(|group| group.iter().any(|tree| tree.teaches));
+            let shown = taught.unwrap_or(0);
+            arm.recorder
+                .group(arm.name, spent.steps, &groups[shown], &credits[shown])?;
+            recorded += 1;
+        }
         let lr = learning_rate(rao, position);
         let version = trainee.version();
         let reports = update(trainee, &groups, &credits, rao, lr, &mut shuffle)?;

@@ -8,7 +8,8 @@ use crate::backend::{BackendError, Trainee};
 use crate::config::Config;
 use crate::display::Phase;
 use crate::environments::{Difficulty, Domain, RootTask};
-use crate::evaluate::{Suite, judge};
+use crate::evaluate::{Scores, Suite, first_trees, judge};
+use crate::record::Recorder;
 use crate::rollout::Progress;
 use crate::run::{RunDir, Summary};
 use std::sync::Arc;
@@ -80,6 +81,7 @@ pub async fn quickstart<D: Domain>(
         tasks,
     } = plan;
     let started = Instant::now();
+    let recorder = Recorder::new(run, config.record.groups);
     let mut metrics = Metrics::create(&run.path().join("metrics.jsonl"))?;
 
     let phase = Phase::of_steps("warm start", config.warmstart.steps as u64, progress);
@@ -99,6 +101,7 @@ pub async fn quickstart<D: Domain>(
         budget: Budget::Steps,
         tasks: tasks.clone(),
         seed: crate::seed::derive(config.seed, &[1]),
+        recorder: &recorder,
     };
     let spent = optimize(&mut recursive, domain, arm, config, &mut metrics, &phase, progress).await?;
     phase.end(&format!(
@@ -118,6 +121,7 @@ pub async fn quickstart<D: Domain>(
             budget: Budget::Tokens(spent.tokens),
             tasks,
             seed: crate::seed::derive(config.seed, &[2]),
+            recorder: &recorder,
         };
         let spent = optimize(&mut twin, domain, arm, config, &mut metrics, &phase, progress).await?;
         phase.end(&format!(
@@ -133,28 +137,17 @@ pub async fn quickstart<D: Domain>(
         return Ok(Outcome::Interrupted);
     }
 
-    let vocab = recursive.vocab();
-    let recursive = judge(
-        &mut recursive.exact_engine(&config.rollout, config.threads)?.reserved(),
-        &Suite::of(domain),
+    let evaluator = Evaluator {
         config,
-        (config.eval.limits.depth, vocab),
-        "eval: RAO",
+        domain,
+        recorder: &recorder,
         progress,
-    )
-    .await?;
+    };
+    let recursive = evaluator
+        .scores(&recursive, "recursive", "eval: RAO", config.eval.limits.depth)
+        .await?;
     let flat = match flat {
-        Some(twin) => Some(
-            judge(
-                &mut twin.exact_engine(&config.rollout, config.threads)?.reserved(),
-                &Suite::of(domain),
-                config,
-                (0, vocab),
-                "eval: flat",
-                progress,
-            )
-            .await?,
-        ),
+        Some(twin) => Some(evaluator.scores(&twin, "flat", "eval: flat", 0).await?),
         None => None,
     };
     if progress.is_stopped() {
@@ -173,4 +166,34 @@ pub async fn quickstart<D: Domain>(
     };
     run.write_summary(&summary)?;
     Ok(Outcome::Finished(Box::new(summary)))
+}
+
+/// Evaluates policies of a run.
+struct Evaluator<'a, D> {
+    config: &'a Config,
+    domain: &'a D,
+    recorder: &'a Recorder,
+    progress: &'a Arc<Progress>,
+}
+
+impl<D: Domain> Evaluator<'_, D> {
+    /// Scores a policy and keeps a tree of every difficulty.
+    async fn scores(&self, policy: &Trainee, arm: &str, name: &'static str, depth: u8) -> Result<Scores, TrainError> {
+        let Self {
+            config,
+            domain,
+            recorder,
+            progress,
+        } = self;
+        let mut engine = policy.exact_engine(&config.rollout, config.threads)?.reserved();
+        let suite = Suite::of(*domain);
+        let seat = (depth, policy.vocab());
+        let scores = judge(&mut engine, &suite, config, seat, name, progress).await?;
+        if recorder.is_on() && !progress.is_stopped() {
+            for (difficulty, tree) in first_trees(&mut engine, &suite, config, seat, progress).await? {
+                recorder.tree(&format!("{arm}-eval-{difficulty}"), &tree)?;
+            }
+        }
+        Ok(scores)
+    }
 }

@@ -103,7 +103,7 @@ fn lessons<D: Domain>(
                     root: domain.root(task, seating, seed),
                     task: task.id().to_owned(),
                     seed,
-                    limits: config.limits.at_depth(depth, D::LANGUAGE.action_max),
+                    limits: config.limits.at_depth(depth, domain.action_max()),
                 },
             )
         })
@@ -118,7 +118,7 @@ fn lessons<D: Domain>(
         sink: None,
         progress: Arc::clone(progress),
     };
-    let rollouts = Worker::new(D::teacher(warm.teacher, vocab)).rollout(next, &settings)?;
+    let rollouts = Worker::new(domain.teacher(warm.teacher, vocab)).rollout(next, &settings)?;
     let transcripts = rollouts.into_iter().flat_map(|rollout| rollout.transcripts);
     Ok(transcripts
         .filter(|transcript| !transcript.actions.is_empty())

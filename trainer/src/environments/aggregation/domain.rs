@@ -69,7 +69,7 @@ impl Domain for Aggregation {
         Some(self.sizes.of(difficulty))
     }
 
-    fn teacher(flaws: Flaws, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static {
+    fn teacher(&self, flaws: Flaws, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static + use<> {
         teacher::teacher(flaws, vocab)
     }
 }

@@ -81,7 +81,7 @@ impl Domain for NumberSearch {
         Some(self.sizes.of(difficulty))
     }
 
-    fn teacher(flaws: Flaws, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static {
+    fn teacher(&self, flaws: Flaws, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static + use<> {
         teacher::teacher(flaws, vocab)
     }
 }

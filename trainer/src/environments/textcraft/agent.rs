@@ -2,7 +2,7 @@
 
 use super::ledger::ActorId;
 use super::tasks::Task;
-use super::vocabulary::{SLOTS, SPAWN_MAX, Word};
+use super::vocabulary::{AMOUNT_MAX, Interface, SLOTS, Spawning, Word};
 use super::workshop::Workshop;
 use super::world::{ItemId, World};
 use rand::seq::SliceRandom;
@@ -20,6 +20,8 @@ pub struct AgentOptions {
     pub slots: u32,
     /// Number the slots by a random permutation per node, so that every slot is trained; otherwise in order of mention.
     pub shuffle_slots: bool,
+    /// What an agent may say, and what is filled in for it.
+    pub interface: Interface,
 }
 
 /// An item that this node has seen.
@@ -46,18 +48,18 @@ pub struct Agent {
     seen: Vec<Seen>,
     /// Slot number of the i-th mention.
     naming: Vec<u8>,
-    /// What the delegation under way asks for, as positions in `seen`.
-    launched: Vec<usize>,
+    /// What the delegation under way asks for: positions in `seen`, and amounts.
+    launched: Vec<(usize, u32)>,
     /// Source of this node's slot permutation and of its children's.
     seed: u64,
     children: u64,
 }
 
-/// A well-formed action; the numbers are positions in `seen`.
+/// A well-formed action, of positions in `seen` and amounts.
 enum Action {
     Info(usize),
-    Craft(usize),
-    Spawn(Vec<usize>),
+    Craft(usize, u32),
+    Spawn(Vec<(usize, u32)>),
     Finish,
 }
 
@@ -157,40 +159,79 @@ impl Agent {
         seen.missing > 0 && !seen.delivered
     }
 
-    /// A child may be asked for this item. Recipes are acyclic, so what is missing for a goal is never one of its ancestors' goals.
+    /// A child may be asked for this item. Recipes are acyclic, so what is missing for a goal is never one of its ancestors' goals; with free
+    /// spawning a node may hand on whatever it has seen, its own goal too.
     fn may_spawn(&self, position: usize) -> bool {
-        position > 0 && self.is_wanted(position)
+        match self.options.interface.spawn {
+            Spawning::Missing => position > 0 && self.is_wanted(position),
+            Spawning::Free => true,
+        }
+    }
+
+    /// How many of an item the node needs, as far as it was shown.
+    fn wanted(&self, position: usize) -> u32 {
+        if position == 0 {
+            self.count
+        } else {
+            self.seen[position].missing
+        }
+    }
+
+    /// An item and its amount at the head of `words`: what was written, or what is filled in. `None` where that is no item that was seen.
+    fn part(&self, words: &mut &[Token]) -> Option<(usize, u32)> {
+        let (&slot, rest) = words.split_first()?;
+        let position = self.position(slot)?;
+        *words = rest;
+        if !self.options.interface.written {
+            return Some((position, self.wanted(position).max(1)));
+        }
+        let (&amount, rest) = rest.split_first()?;
+        *words = rest;
+        match Word::parse(amount)? {
+            Word::Amount(amount) if amount > 0 => Some((position, amount)),
+            _ => None,
+        }
     }
 
     fn parse(&self, action: &[Token]) -> Option<Action> {
-        let words: Vec<Word> = action.iter().map(|&token| Word::parse(token)).collect::<Option<_>>()?;
-        match (words.as_slice(), action) {
-            ([Word::Finish], _) => Some(Action::Finish),
-            ([Word::Info, _], [_, slot]) => self.position(*slot).map(Action::Info),
-            ([Word::Craft, _], [_, slot]) => {
-                let wanted = self.position(*slot).filter(|&position| self.is_wanted(position));
-                wanted.map(Action::Craft)
+        let (&verb, mut rest) = action.split_first()?;
+        let action = match Word::parse(verb)? {
+            Word::Finish => Action::Finish,
+            Word::Info => {
+                let (&slot, after) = rest.split_first()?;
+                rest = after;
+                Action::Info(self.position(slot)?)
             }
-            ([Word::Spawn, ..], [_, listed @ ..]) if !self.is_deep() => {
-                let (listed, has_go) = match words.last() {
-                    Some(Word::Go) => (&listed[..listed.len() - 1], true),
-                    _ => (listed, false),
-                };
-                let mut items = Vec::with_capacity(SPAWN_MAX);
-                for (place, &token) in listed.iter().enumerate() {
-                    if place % 2 == 1 {
-                        (Word::parse(token)? == Word::And).then_some(())?;
-                        continue;
-                    }
-                    let position = self.position(token).filter(|&position| self.may_spawn(position))?;
-                    (!items.contains(&position)).then_some(())?;
-                    items.push(position);
-                }
-                // GO ends a list that could go on, and only such a one.
-                let ended = items.len() < SPAWN_MAX && has_go || items.len() == SPAWN_MAX && !has_go;
-                (listed.len() % 2 == 1 && ended).then_some(Action::Spawn(items))
+            Word::Craft => {
+                let (position, amount) = self.part(&mut rest)?;
+                self.is_wanted(position).then_some(Action::Craft(position, amount))?
             }
-            _ => None,
+            Word::Spawn if !self.is_deep() => Action::Spawn(self.list(&mut rest)?),
+            _ => return None,
+        };
+        rest.is_empty().then_some(action)
+    }
+
+    /// What a SPAWN lists, up to and with the GO that ends a list which could go on.
+    fn list(&self, words: &mut &[Token]) -> Option<Vec<(usize, u32)>> {
+        let most = self.options.interface.spawn_max();
+        let mut parts: Vec<(usize, u32)> = Vec::with_capacity(most);
+        loop {
+            let (position, amount) = self.part(words).filter(|&(position, _)| self.may_spawn(position))?;
+            parts
+                .iter()
+                .all(|&(listed, _)| listed != position)
+                .then(|| parts.push((position, amount)))?;
+            if parts.len() == most {
+                return Some(parts);
+            }
+            let (&next, rest) = words.split_first()?;
+            *words = rest;
+            match Word::parse(next)? {
+                Word::Go => return Some(parts),
+                Word::And => {}
+                _ => return None,
+            }
         }
     }
 
@@ -199,8 +240,8 @@ impl Agent {
     /// What the node has to obtain is what its goal lacks: the goal's INFO sets every ingredient afresh, to nothing where nothing is
     /// missing. That of another item changes the ingredients it shows and leaves the rest alone, as the goal may still lack them.
     fn info(&mut self, position: usize, out: &mut Observation<'_>) {
-        let Seen { item, missing, .. } = self.seen[position];
-        let wanted = if position == 0 { self.count } else { missing };
+        let Seen { item, .. } = self.seen[position];
+        let wanted = self.wanted(position);
         let world = Arc::clone(&self.world);
         out.push(Word::Res.token());
         let Some(recipe) = world.recipe(item) else {
@@ -246,13 +287,13 @@ impl Agent {
         ingredients.iter().map(lacks).collect()
     }
 
-    fn craft(&mut self, position: usize) -> bool {
-        let Seen { item, missing, .. } = self.seen[position];
-        let wanted = if position == 0 { self.count } else { missing };
+    /// Makes at least that many, in whole batches.
+    fn craft(&mut self, position: usize, amount: u32) -> bool {
+        let item = self.seen[position].item;
         let Some(yields) = self.world.recipe(item).map(|recipe| recipe.yields) else {
             return false;
         };
-        let total = wanted.div_ceil(yields).saturating_mul(yields);
+        let total = amount.div_ceil(yields).saturating_mul(yields);
         let actor = self.actor;
         total > 0 && self.workshop().craft(actor, item, total).is_ok()
     }
@@ -280,14 +321,14 @@ impl Environment for Agent {
             // Only an action that the window cut short gets here: the constraint allows no other malformed one.
             None => out.push(Word::Err.token()),
             Some(Action::Info(position)) => self.info(position, out),
-            Some(Action::Craft(position)) => {
-                let done = self.craft(position);
-                self.seen[position].delivered |= done;
+            Some(Action::Craft(position, amount)) => {
+                let done = self.craft(position, amount);
+                self.seen[position].delivered |= done && amount >= self.wanted(position);
                 out.push(if done { Word::Ok } else { Word::Err }.token());
             }
-            Some(Action::Spawn(items)) => {
-                let children = items.len() as u8;
-                self.launched = items;
+            Some(Action::Spawn(parts)) => {
+                let children = parts.len() as u8;
+                self.launched = parts;
                 return Ok(Outcome::Delegate { children });
             }
             Some(Action::Finish) => {
@@ -299,12 +340,12 @@ impl Environment for Agent {
     }
 
     fn child(&mut self, index: u8) -> Result<Self, AgentError> {
-        let position = *self
+        let (position, amount) = *self
             .launched
             .get(usize::from(index))
             .ok_or(AgentError::NoSuchLaunch(index))?;
-        let Seen { item, missing, .. } = self.seen[position];
-        let actor = self.workshop().actor(Some(self.actor), item, missing);
+        let item = self.seen[position].item;
+        let actor = self.workshop().actor(Some(self.actor), item, amount);
         self.children += 1;
         let seed = crate::seed::derive(self.seed, &[self.children]);
         Ok(Self::seated(
@@ -312,19 +353,19 @@ impl Environment for Agent {
             Arc::clone(&self.world),
             self.options,
             actor,
-            (item, missing),
+            (item, amount),
             self.depth.saturating_add(1),
             seed,
         ))
     }
 
     fn resume(&mut self, answers: &[Answer<'_>], out: &mut Observation<'_>) -> Result<Outcome, AgentError> {
-        for (answer, &position) in answers.iter().zip(&self.launched) {
+        for (answer, &(position, amount)) in answers.iter().zip(&self.launched) {
             let delivered = matches!(
                 answer,
                 Answer::Ended { status: NodeStatus::Finished, success, .. } if *success == Success::ONE
             );
-            self.seen[position].delivered |= delivered;
+            self.seen[position].delivered |= delivered && amount >= self.seen[position].missing;
             out.push(if delivered { Word::Ok } else { Word::Fail }.token());
         }
         self.launched.clear();
@@ -341,6 +382,10 @@ impl Constraint for Agent {
         let all = 0..self.seen.len();
         let listed = |position: &usize| completion.contains(&self.slot(*position).token());
         let spawnable = |position: &usize| self.may_spawn(*position) && !listed(position);
+        let interface = self.options.interface;
+        // Tokens of an item with what is written behind it.
+        let part = 1 + usize::from(interface.written);
+        let amounts = |mask: &mut Mask<'_>| (1..=AMOUNT_MAX).for_each(|n| mask.allow(Word::Amount(n).token()));
         if completion.last().and_then(|&token| Word::parse(token)) == Some(Word::Go) {
             return Next::Complete;
         }
@@ -357,31 +402,31 @@ impl Constraint for Agent {
                 if !self.is_deep() && all.clone().any(|position| spawnable(&position)) {
                     mask.allow(Word::Spawn.token());
                 }
-                Next::Draw
             }
-            (Some(Word::Info), 1) => {
-                all.for_each(|position| mask.allow(self.slot(position).token()));
-                Next::Draw
-            }
+            (Some(Word::Info), 1) => all.for_each(|position| mask.allow(self.slot(position).token())),
             (Some(Word::Craft), 1) => {
                 all.filter(|&position| self.is_wanted(position))
                     .for_each(|position| mask.allow(self.slot(position).token()));
-                Next::Draw
             }
-            (Some(Word::Spawn), drawn) if drawn % 2 == 1 && drawn < 2 * SPAWN_MAX => {
-                all.filter(spawnable)
-                    .for_each(|position| mask.allow(self.slot(position).token()));
-                Next::Draw
-            }
-            (Some(Word::Spawn), drawn) if drawn < 2 * SPAWN_MAX => {
-                mask.allow(Word::Go.token());
-                if all.clone().any(|position| spawnable(&position)) {
-                    mask.allow(Word::And.token());
+            (Some(Word::Craft), drawn) if drawn == part => amounts(mask),
+            // Items are divided by AND; no list has more than `spawn_max`.
+            (Some(Word::Spawn), drawn) if drawn < (part + 1) * interface.spawn_max() => {
+                match (drawn - 1) % (part + 1) {
+                    0 => all
+                        .filter(spawnable)
+                        .for_each(|position| mask.allow(self.slot(position).token())),
+                    place if place == part => {
+                        mask.allow(Word::Go.token());
+                        if all.clone().any(|position| spawnable(&position)) {
+                            mask.allow(Word::And.token());
+                        }
+                    }
+                    _ => amounts(mask),
                 }
-                Next::Draw
             }
-            _ => Next::Complete,
+            _ => return Next::Complete,
         }
+        Next::Draw
     }
 }
 

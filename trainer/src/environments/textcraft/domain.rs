@@ -1,7 +1,8 @@
 //! TextCraft-Synth as a [`Domain`] to train on.
 
 use super::agent::{Agent, AgentOptions};
-use super::{Benchmark, Difficulty, Task, teacher, vocabulary};
+use super::vocabulary::{self, Interface};
+use super::{Benchmark, Difficulty, Task, teacher};
 use crate::environments::{Domain, Flaws, Language, RootTask, Seating};
 use rao_tree::Policy;
 use std::convert::Infallible;
@@ -13,6 +14,8 @@ pub struct TextCraft {
     pub benchmark: Benchmark,
     /// Items that one node can tell apart.
     pub slots: u32,
+    /// What its agents may say.
+    pub interface: Interface,
 }
 
 impl RootTask for Task {
@@ -44,11 +47,16 @@ impl Domain for TextCraft {
             depth_max: seating.depth_max,
             slots: self.slots,
             shuffle_slots: seating.shuffle,
+            interface: self.interface,
         };
         Agent::root(&self.benchmark.world, task, options, seed)
     }
 
-    fn teacher(flaws: Flaws, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static {
-        teacher::teacher(flaws, vocab)
+    fn action_max(&self) -> u32 {
+        self.interface.action_max()
+    }
+
+    fn teacher(&self, flaws: Flaws, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static + use<> {
+        teacher::teacher(flaws, self.interface, vocab)
     }
 }

@@ -4,23 +4,25 @@
 //! ingredients, acts at random now and then, and gives up early, so that cloning it yields a prior in which delegation occurs and
 //! nearly nothing succeeds: what is left to learn is left to reinforcement.
 
-use super::vocabulary::{SPAWN_MAX, Word};
+use super::vocabulary::{Interface, Word};
 pub use crate::environments::Flaws;
 use rand::RngExt;
 use rand_xoshiro::SplitMix64;
 use rao_backends::scripted::Scripted;
 use rao_tree::{Policy, Request, Token};
 use std::convert::Infallible;
+use std::iter::Peekable;
 
-/// A teacher with these flaws, for a policy of `vocab` tokens.
+/// A teacher with these flaws, for agents that speak so and a policy of `vocab` tokens.
 #[must_use]
-pub fn teacher(flaws: Flaws, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static {
+pub fn teacher(flaws: Flaws, interface: Interface, vocab: usize) -> impl Policy<Error = Infallible> + Send + 'static {
     Scripted::new(vocab, move |request: &Request<'_>, rng: &mut SplitMix64| {
         if rng.random_bool(flaws.distraction) {
             return Vec::new();
         }
         // What it neglects is decided once per node, not at every look.
-        Reading::of(request.prompt).plan(&flaws, crate::seed::derive(request.sequence.0, &[]), rng)
+        let node = crate::seed::derive(request.sequence.0, &[]);
+        Reading::of(request.prompt).plan(&flaws, interface, node, rng)
     })
 }
 
@@ -35,6 +37,8 @@ struct Reading {
 
 struct Item {
     slot: u32,
+    /// What was last shown as missing of it; of the goal, what is asked for.
+    amount: u32,
     state: State,
     /// What its latest `INFO` listed; `None` before the first.
     listed: Option<Vec<u32>>,
@@ -58,6 +62,7 @@ impl Reading {
                     if let Some(Word::Slot(slot)) = words.next() {
                         reading.goal = slot;
                         reading.item(slot);
+                        reading.amount(slot, &mut words);
                     }
                 }
                 Word::Deep => reading.deep = true,
@@ -67,7 +72,7 @@ impl Reading {
                     let base = words.next_if_eq(&Word::Base).is_some();
                     let mut listed = Vec::new();
                     while let Some(Word::Slot(missing)) = words.next_if(|word| matches!(word, Word::Slot(_))) {
-                        words.next_if(|word| matches!(word, Word::Amount(_)));
+                        reading.amount(missing, &mut words);
                         reading.item(missing).state = State::Wanted;
                         listed.push(missing);
                     }
@@ -80,12 +85,14 @@ impl Reading {
                 }
                 Word::Craft => {
                     let Some(Word::Slot(slot)) = words.next() else { continue };
+                    words.next_if(|word| matches!(word, Word::Amount(_)));
                     let done = words.next_if_eq(&Word::Ok).is_some();
                     reading.item(slot).state = if done { State::Made } else { State::Failed };
                 }
                 Word::Spawn => {
                     let mut asked = Vec::new();
-                    while let Some(word) = words.next_if(|word| matches!(word, Word::Slot(_) | Word::And | Word::Go)) {
+                    let listed = |word: &Word| matches!(word, Word::Slot(_) | Word::Amount(_) | Word::And | Word::Go);
+                    while let Some(word) = words.next_if(listed) {
                         if let Word::Slot(slot) = word {
                             asked.push(slot);
                         }
@@ -101,10 +108,18 @@ impl Reading {
         reading
     }
 
+    /// Takes in the amount that is shown behind an item.
+    fn amount(&mut self, slot: u32, words: &mut Peekable<impl Iterator<Item = Word>>) {
+        if let Some(Word::Amount(amount)) = words.next_if(|word| matches!(word, Word::Amount(_))) {
+            self.item(slot).amount = amount;
+        }
+    }
+
     fn item(&mut self, slot: u32) -> &mut Item {
         let place = self.items.iter().position(|item| item.slot == slot).unwrap_or_else(|| {
             self.items.push(Item {
                 slot,
+                amount: 1,
                 state: State::Wanted,
                 listed: None,
                 base: false,
@@ -118,7 +133,7 @@ impl Reading {
         self.items.iter().find(|item| item.slot == slot)
     }
 
-    fn plan(&self, flaws: &Flaws, node: u64, rng: &mut SplitMix64) -> Vec<Token> {
+    fn plan(&self, flaws: &Flaws, interface: Interface, node: u64, rng: &mut SplitMix64) -> Vec<Token> {
         let root = self.find(self.goal);
         if root.is_none_or(|item| item.state == State::Made || item.base) {
             return vec![Word::Finish.token()];
@@ -151,28 +166,39 @@ impl Reading {
             let Some(&first) = open.first() else { break };
             let started = self.find(first).is_some_and(|item| item.listed.is_some());
             if !self.deep && !started && rng.random_bool(flaws.delegation) {
-                return spawn(&open[..open.len().min(SPAWN_MAX)]);
+                return self.spawn(&open[..open.len().min(interface.spawn_max())], interface);
             }
             making = first;
         }
-        vec![Word::Craft.token(), Word::Slot(making).token()]
+        let mut action = vec![Word::Craft.token()];
+        self.name(making, interface, &mut action);
+        action
+    }
+
+    fn spawn(&self, slots: &[u32], interface: Interface) -> Vec<Token> {
+        let mut action = vec![Word::Spawn.token()];
+        for (place, &slot) in slots.iter().enumerate() {
+            if place > 0 {
+                action.push(Word::And.token());
+            }
+            self.name(slot, interface, &mut action);
+        }
+        if slots.len() < interface.spawn_max() {
+            action.push(Word::Go.token());
+        }
+        action
+    }
+
+    /// An item, and where amounts are written how many.
+    fn name(&self, slot: u32, interface: Interface, action: &mut Vec<Token>) {
+        action.push(Word::Slot(slot).token());
+        if interface.written {
+            let amount = self.find(slot).map_or(1, |item| item.amount.max(1));
+            action.push(Word::Amount(amount).token());
+        }
     }
 }
 
 fn ask(slot: u32) -> Vec<Token> {
     vec![Word::Info.token(), Word::Slot(slot).token()]
-}
-
-fn spawn(slots: &[u32]) -> Vec<Token> {
-    let mut action = vec![Word::Spawn.token()];
-    for (place, &slot) in slots.iter().enumerate() {
-        if place > 0 {
-            action.push(Word::And.token());
-        }
-        action.push(Word::Slot(slot).token());
-    }
-    if slots.len() < SPAWN_MAX {
-        action.push(Word::Go.token());
-    }
-    action
 }

@@ -1,7 +1,8 @@
 //! The compact token language that a tiny model speaks in TextCraft.
 //!
 //! Item names never reach the model: each node numbers the items it has seen with its own slot tokens, so that items of tiers it was
-//! never trained on look like those it was. Amounts are read, never written: the environment fills them in.
+//! never trained on look like those it was. Amounts are read, not written: the environment fills them in, unless [`Interface::written`] says
+//! otherwise.
 //!
 //! ```text
 //! prompt      GOAL Sg #n [DEEP]                     DEEP: this node may not spawn
@@ -11,9 +12,12 @@
 //! SPAWN Sx [AND Sy [AND Sz]] GO                     one OK | FAIL for each, in that order; GO is left out after the third
 //! FINISH                                            ends the node
 //! ```
+//!
+//! With written amounts `#n` stands behind every item of CRAFT and SPAWN.
 
 use crate::environments::Language;
 use rao_tree::Token;
+use serde::{Deserialize, Serialize};
 
 /// Slot tokens of the vocabulary: items that one node can tell apart.
 pub const SLOTS: u32 = 64;
@@ -23,6 +27,52 @@ pub const AMOUNT_MAX: u32 = 32;
 pub const SPAWN_MAX: usize = 3;
 /// Tokens of the longest action: `SPAWN a AND b AND c`.
 pub const ACTION_MAX: u32 = 6;
+
+/// What agents may say, and what is filled in for them. The default is the easiest to learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// What may be handed on.
+    pub spawn: Spawning,
+    /// Up to [`SPAWN_MAX`] children in one SPAWN, at work side by side; otherwise one.
+    pub parallel: bool,
+    /// The agent writes how many of an item it wants crafted or delivered. Otherwise that is what was last shown as missing.
+    pub written: bool,
+}
+
+impl Default for Interface {
+    fn default() -> Self {
+        Self {
+            spawn: Spawning::Missing,
+            parallel: true,
+            written: false,
+        }
+    }
+}
+
+impl Interface {
+    /// Most children of one SPAWN.
+    #[must_use]
+    pub fn spawn_max(self) -> usize {
+        if self.parallel { SPAWN_MAX } else { 1 }
+    }
+
+    /// Tokens of the longest action.
+    #[must_use]
+    pub fn action_max(self) -> u32 {
+        ACTION_MAX + if self.written { SPAWN_MAX as u32 } else { 0 }
+    }
+}
+
+/// What may be handed on to a child.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spawning {
+    /// What was last shown as missing and has not been made since.
+    #[default]
+    Missing,
+    /// Every item that the agent has seen, its own goal too.
+    Free,
+}
 
 const FIRST_SLOT: u32 = 16;
 const FIRST_AMOUNT: u32 = FIRST_SLOT + SLOTS;

@@ -9,6 +9,11 @@ const OPTIONS: AgentOptions = AgentOptions {
     depth_max: 1,
     slots: 8,
     shuffle_slots: false,
+    interface: Interface {
+        spawn: Spawning::Missing,
+        parallel: true,
+        written: false,
+    },
 };
 
 /// One axe: 3 planks (4 of a log), 2 sticks (4 of 2 planks) and 2 nails (2 of an ore).
@@ -495,4 +500,88 @@ fn a_child_that_nobody_asked_for_is_an_error() {
     assert!(root.child(0).is_ok());
     let error = root.child(1).unwrap_err().to_string();
     assert_eq!(error, "no launch 1 in the delegation under way");
+}
+
+fn speaking(interface: Interface) -> AgentOptions {
+    AgentOptions { interface, ..OPTIONS }
+}
+
+#[test]
+fn free_spawning_hands_on_whatever_was_seen() {
+    let mut root = informed(speaking(Interface {
+        spawn: Spawning::Free,
+        ..Interface::default()
+    }));
+    assert_eq!(allowed(&mut root, "SPAWN"), "S0 S1 S2 S3", "its own goal too");
+    assert_eq!(act(&mut root, "SPAWN S0 AND S1 GO"), "(children: 2)");
+    let mut router = root.child(0).unwrap();
+    assert_eq!(router.goal(), root.goal());
+    assert_eq!(resume(&mut root, &[false, true]), "FAIL OK");
+    assert_eq!(
+        allowed(&mut root, "SPAWN"),
+        "S0 S1 S2 S3",
+        "what was delivered may be asked for again"
+    );
+    assert_eq!(allowed(&mut root, "SPAWN S1"), "AND GO");
+    assert_eq!(allowed(&mut router, ""), "INFO CRAFT FINISH", "the deepest may not");
+}
+
+#[test]
+fn without_side_by_side_a_delegation_is_one_child() {
+    let mut root = informed(speaking(Interface {
+        parallel: false,
+        ..Interface::default()
+    }));
+    assert_eq!(allowed(&mut root, "SPAWN S2"), "complete");
+    assert_eq!(act(&mut root, "SPAWN S2"), "(children: 1)");
+    assert_eq!(resume(&mut root, &[true]), "OK");
+    for malformed in ["SPAWN S1 GO", "SPAWN S1 AND S3"] {
+        assert_eq!(step(&mut root, malformed).0, "ERR", "{malformed}");
+    }
+}
+
+#[test]
+fn written_amounts_are_what_is_made_and_asked_for() {
+    let mut root = informed(speaking(Interface {
+        written: true,
+        ..Interface::default()
+    }));
+    let amounts = (1..=AMOUNT_MAX).map(|n| format!("#{n}")).collect::<Vec<_>>().join(" ");
+    for (completion, expected) in [
+        ("CRAFT S1", amounts.as_str()),
+        ("CRAFT S1 #3", "complete"),
+        ("SPAWN", "S1 S2 S3"),
+        ("SPAWN S2", &amounts),
+        ("SPAWN S2 #2", "AND GO"),
+        ("SPAWN S2 #2 AND", "S1 S3"),
+        ("SPAWN S2 #2 AND S1 #9 AND S3 #2", "complete"),
+        ("SPAWN S2 #2 GO", "complete"),
+    ] {
+        assert_eq!(allowed(&mut root, completion), expected, "after {completion:?}");
+    }
+    for malformed in [
+        "CRAFT S1",
+        "CRAFT S1 #0",
+        "SPAWN S2 GO",
+        "SPAWN S2 #2",
+        "SPAWN S2 #2 AND S2 #1 GO",
+        "CRAFT S1 #1 #1",
+    ] {
+        assert_eq!(step(&mut root, malformed).0, "ERR", "{malformed}");
+    }
+    assert_eq!(act(&mut root, "SPAWN S2 #1 AND S3 #2 GO"), "(children: 2)");
+    assert_eq!(
+        root.child(0).unwrap().goal().1,
+        1,
+        "what was asked for, not what is missing"
+    );
+    assert_eq!(resume(&mut root, &[true, true]), "OK OK");
+    assert_eq!(
+        allowed(&mut root, "SPAWN"),
+        "S1 S2",
+        "one stick of two is not all of them"
+    );
+    // Planks come in fours; one log makes them.
+    assert_eq!(act(&mut root, "CRAFT S1 #4"), "OK");
+    assert_eq!(act(&mut root, "INFO S0"), "RES S2 #2 S3 #2");
 }
