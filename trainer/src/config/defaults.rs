@@ -160,6 +160,7 @@ impl Default for Config {
                 spawn: Spawning::Missing,
                 parallel: true,
                 written_amounts: false,
+                written_names: false,
             },
             limits,
             warmstart: WarmStart {

@@ -102,6 +102,9 @@ pub struct Agent {
     pub parallel: bool,
     /// TextCraft: the agent writes how many of an item it wants, which otherwise is filled in.
     pub written_amounts: bool,
+    /// TextCraft: the agent spells the names of items, two tokens each, and is told when there is none; otherwise it points at one that it has
+    /// seen, and can point at no other.
+    pub written_names: bool,
 }
 
 impl Agent {
@@ -111,7 +114,8 @@ impl Agent {
         Interface {
             spawn: self.spawn,
             parallel: self.parallel,
-            written: self.written_amounts,
+            amounts: self.written_amounts,
+            names: self.written_names,
         }
     }
 }

@@ -124,6 +124,12 @@ pub enum BenchmarkError {
     /// Tasks that are too large for the language of their agents.
     #[error(transparent)]
     Size(#[from] SizeError),
+    /// More items than two tokens can name.
+    #[error("`agent.written_names` is for worlds of at most {most} items; this one has {items}", most = textcraft::vocabulary::NAMES)]
+    Names {
+        /// How many.
+        items: usize,
+    },
     /// Neither a known name nor a directory.
     #[error(
         "`world.source` takes \"official\", \"generated\" or a directory in the official layout; {0:?} is none of these"
@@ -138,11 +144,18 @@ pub enum BenchmarkError {
 pub fn domain(config: &Config) -> Result<AnyDomain, BenchmarkError> {
     let (seed, window, sizes) = (config.world.seed, config.limits.context, config.world.windows);
     Ok(match config.environment {
-        EnvironmentName::TextCraft => AnyDomain::TextCraft(TextCraft {
-            benchmark: benchmark(&config.world)?,
-            slots: config.agent.slots,
-            interface: config.agent.interface(),
-        }),
+        EnvironmentName::TextCraft => {
+            let benchmark = benchmark(&config.world)?;
+            let items = benchmark.world.len();
+            if config.agent.written_names && items > textcraft::vocabulary::NAMES as usize {
+                return Err(BenchmarkError::Names { items });
+            }
+            AnyDomain::TextCraft(TextCraft {
+                benchmark,
+                slots: config.agent.slots,
+                interface: config.agent.interface(),
+            })
+        }
         EnvironmentName::NumberSearch => AnyDomain::NumberSearch(NumberSearch::new(seed, window, sizes)?),
         EnvironmentName::Aggregation => AnyDomain::Aggregation(Aggregation::new(seed, window, sizes)?),
     })

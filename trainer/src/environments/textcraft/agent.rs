@@ -2,7 +2,7 @@
 
 use super::ledger::ActorId;
 use super::tasks::Task;
-use super::vocabulary::{AMOUNT_MAX, Interface, SLOTS, Spawning, Word};
+use super::vocabulary::{self, AMOUNT_MAX, Interface, SLOTS, Spawning, Word};
 use super::workshop::Workshop;
 use super::world::{ItemId, World};
 use rand::seq::SliceRandom;
@@ -143,13 +143,28 @@ impl Agent {
         Word::Slot(u32::from(self.naming[position]))
     }
 
-    fn position(&self, token: Token) -> Option<usize> {
-        let Some(Word::Slot(slot)) = Word::parse(token) else {
-            return None;
-        };
-        self.naming[..self.seen.len()]
-            .iter()
-            .position(|&name| u32::from(name) == slot)
+    /// Writes what an item is called here.
+    fn call(&self, position: usize, out: &mut Observation<'_>) {
+        if self.options.interface.names {
+            let name = vocabulary::name(self.seen[position].item.0);
+            name.iter().for_each(|word| out.push(word.token()));
+        } else {
+            out.push(self.slot(position).token());
+        }
+    }
+
+    /// The item that `words` begin with, as it is called here; `None` where that is none that was seen.
+    fn position(&self, words: &mut &[Token]) -> Option<usize> {
+        let (&first, rest) = words.split_first()?;
+        *words = rest;
+        if self.options.interface.names {
+            let (&second, rest) = words.split_first()?;
+            *words = rest;
+            let called = |seen: &Seen| vocabulary::name(seen.item.0).map(Word::token) == [first, second];
+            return self.seen.iter().position(called);
+        }
+        let all = 0..self.seen.len();
+        all.into_iter().find(|&position| self.slot(position).token() == first)
     }
 
     /// There is still something to do for this item: it was shown as missing (the goal is from the start), and neither this node nor a
@@ -179,13 +194,11 @@ impl Agent {
 
     /// An item and its amount at the head of `words`: what was written, or what is filled in. `None` where that is no item that was seen.
     fn part(&self, words: &mut &[Token]) -> Option<(usize, u32)> {
-        let (&slot, rest) = words.split_first()?;
-        let position = self.position(slot)?;
-        *words = rest;
-        if !self.options.interface.written {
+        let position = self.position(words)?;
+        if !self.options.interface.amounts {
             return Some((position, self.wanted(position).max(1)));
         }
-        let (&amount, rest) = rest.split_first()?;
+        let (&amount, rest) = words.split_first()?;
         *words = rest;
         match Word::parse(amount)? {
             Word::Amount(amount) if amount > 0 => Some((position, amount)),
@@ -197,11 +210,7 @@ impl Agent {
         let (&verb, mut rest) = action.split_first()?;
         let action = match Word::parse(verb)? {
             Word::Finish => Action::Finish,
-            Word::Info => {
-                let (&slot, after) = rest.split_first()?;
-                rest = after;
-                Action::Info(self.position(slot)?)
-            }
+            Word::Info => Action::Info(self.position(&mut rest)?),
             Word::Craft => {
                 let (position, amount) = self.part(&mut rest)?;
                 self.is_wanted(position).then_some(Action::Craft(position, amount))?
@@ -271,7 +280,7 @@ impl Agent {
                 }
             };
             if shown {
-                out.push(self.slot(place).token());
+                self.call(place, out);
                 out.push(Word::Amount(missing).token());
             }
         }
@@ -304,7 +313,7 @@ impl Environment for Agent {
 
     fn observe(&mut self, out: &mut Observation<'_>) -> Result<(), AgentError> {
         out.push(Word::Goal.token());
-        out.push(self.slot(0).token());
+        self.call(0, out);
         out.push(Word::Amount(self.count).token());
         if self.is_deep() {
             out.push(Word::Deep.token());
@@ -318,7 +327,7 @@ impl Environment for Agent {
 
     fn step(&mut self, action: &[Token], out: &mut Observation<'_>) -> Result<Outcome, AgentError> {
         match self.parse(action) {
-            // Only an action that the window cut short gets here: the constraint allows no other malformed one.
+            // An action that the window cut short, or a name that was misspelled: the constraint allows no other malformed one.
             None => out.push(Word::Err.token()),
             Some(Action::Info(position)) => self.info(position, out),
             Some(Action::Craft(position, amount)) => {
@@ -380,12 +389,22 @@ impl Environment for Agent {
 impl Constraint for Agent {
     fn next(&mut self, completion: &[Token], mask: &mut Mask<'_>) -> Next {
         let all = 0..self.seen.len();
-        let listed = |position: &usize| completion.contains(&self.slot(*position).token());
-        let spawnable = |position: &usize| self.may_spawn(*position) && !listed(position);
         let interface = self.options.interface;
-        // Tokens of an item with what is written behind it.
-        let part = 1 + usize::from(interface.written);
+        let listed = |position: &usize| !interface.names && completion.contains(&self.slot(*position).token());
+        let spawnable = |position: &usize| self.may_spawn(*position) && !listed(position);
+        // Tokens of an item, and with what is written behind it.
+        let name = 1 + usize::from(interface.names);
+        let part = name + usize::from(interface.amounts);
         let amounts = |mask: &mut Mask<'_>| (1..=AMOUNT_MAX).for_each(|n| mask.allow(Word::Amount(n).token()));
+        // One of these items; where names are spelled, any syllable.
+        let items = |mask: &mut Mask<'_>, fits: &dyn Fn(&usize) -> bool| {
+            if interface.names {
+                (0..SLOTS).for_each(|syllable| mask.allow(Word::Slot(syllable).token()));
+            } else {
+                let fitting = all.clone().filter(fits);
+                fitting.for_each(|position| mask.allow(self.slot(position).token()));
+            }
+        };
         if completion.last().and_then(|&token| Word::parse(token)) == Some(Word::Go) {
             return Next::Complete;
         }
@@ -403,18 +422,13 @@ impl Constraint for Agent {
                     mask.allow(Word::Spawn.token());
                 }
             }
-            (Some(Word::Info), 1) => all.for_each(|position| mask.allow(self.slot(position).token())),
-            (Some(Word::Craft), 1) => {
-                all.filter(|&position| self.is_wanted(position))
-                    .for_each(|position| mask.allow(self.slot(position).token()));
-            }
-            (Some(Word::Craft), drawn) if drawn == part => amounts(mask),
+            (Some(Word::Info), drawn) if drawn <= name => items(mask, &|_| true),
+            (Some(Word::Craft), drawn) if drawn <= name => items(mask, &|&position| self.is_wanted(position)),
+            (Some(Word::Craft), drawn) if drawn <= part => amounts(mask),
             // Items are divided by AND; no list has more than `spawn_max`.
             (Some(Word::Spawn), drawn) if drawn < (part + 1) * interface.spawn_max() => {
                 match (drawn - 1) % (part + 1) {
-                    0 => all
-                        .filter(spawnable)
-                        .for_each(|position| mask.allow(self.slot(position).token())),
+                    place if place < name => items(mask, &spawnable),
                     place if place == part => {
                         mask.allow(Word::Go.token());
                         if all.clone().any(|position| spawnable(&position)) {

@@ -4,7 +4,7 @@
 //! ingredients, acts at random now and then, and gives up early, so that cloning it yields a prior in which delegation occurs and
 //! nearly nothing succeeds: what is left to learn is left to reinforcement.
 
-use super::vocabulary::{Interface, Word};
+use super::vocabulary::{Interface, SLOTS, Word};
 pub use crate::environments::Flaws;
 use rand::RngExt;
 use rand_xoshiro::SplitMix64;
@@ -22,26 +22,29 @@ pub fn teacher(flaws: Flaws, interface: Interface, vocab: usize) -> impl Policy<
         }
         // What it neglects is decided once per node, not at every look.
         let node = crate::seed::derive(request.sequence.0, &[]);
-        Reading::of(request.prompt).plan(&flaws, interface, node, rng)
+        Reading::of(request.prompt, interface).plan(&flaws, node, rng)
     })
 }
 
 /// What the teacher makes of a node's context.
-#[derive(Default)]
 struct Reading {
-    goal: u32,
+    interface: Interface,
+    goal: Name,
     deep: bool,
-    /// By slot, in the order of first mention.
+    /// In the order of first mention.
     items: Vec<Item>,
 }
 
+/// What an item is called: a slot, or where names are spelled its two syllables, the first times [`SLOTS`].
+type Name = u32;
+
 struct Item {
-    slot: u32,
+    name: Name,
     /// What was last shown as missing of it; of the goal, what is asked for.
     amount: u32,
     state: State,
     /// What its latest `INFO` listed; `None` before the first.
-    listed: Option<Vec<u32>>,
+    listed: Option<Vec<Name>>,
     base: bool,
 }
 
@@ -53,30 +56,35 @@ enum State {
 }
 
 impl Reading {
-    fn of(context: &[Token]) -> Self {
+    fn of(context: &[Token], interface: Interface) -> Self {
         let mut words = context.iter().filter_map(|&token| Word::parse(token)).peekable();
-        let mut reading = Self::default();
+        let mut reading = Self {
+            interface,
+            goal: 0,
+            deep: false,
+            items: Vec::new(),
+        };
         while let Some(word) = words.next() {
             match word {
                 Word::Goal => {
-                    if let Some(Word::Slot(slot)) = words.next() {
-                        reading.goal = slot;
-                        reading.item(slot);
-                        reading.amount(slot, &mut words);
+                    if let Some(goal) = reading.name(&mut words) {
+                        reading.goal = goal;
+                        reading.item(goal);
+                        reading.amount(goal, &mut words);
                     }
                 }
                 Word::Deep => reading.deep = true,
                 Word::Info => {
-                    let Some(Word::Slot(slot)) = words.next() else { continue };
+                    let Some(name) = reading.name(&mut words) else { continue };
                     words.next_if_eq(&Word::Res);
                     let base = words.next_if_eq(&Word::Base).is_some();
                     let mut listed = Vec::new();
-                    while let Some(Word::Slot(missing)) = words.next_if(|word| matches!(word, Word::Slot(_))) {
+                    while let Some(missing) = reading.name(&mut words) {
                         reading.amount(missing, &mut words);
                         reading.item(missing).state = State::Wanted;
                         listed.push(missing);
                     }
-                    let item = reading.item(slot);
+                    let item = reading.item(name);
                     item.listed = Some(listed);
                     item.base = base;
                     if item.state == State::Failed {
@@ -84,22 +92,23 @@ impl Reading {
                     }
                 }
                 Word::Craft => {
-                    let Some(Word::Slot(slot)) = words.next() else { continue };
+                    let Some(name) = reading.name(&mut words) else { continue };
                     words.next_if(|word| matches!(word, Word::Amount(_)));
                     let done = words.next_if_eq(&Word::Ok).is_some();
-                    reading.item(slot).state = if done { State::Made } else { State::Failed };
+                    reading.item(name).state = if done { State::Made } else { State::Failed };
                 }
                 Word::Spawn => {
                     let mut asked = Vec::new();
-                    let listed = |word: &Word| matches!(word, Word::Slot(_) | Word::Amount(_) | Word::And | Word::Go);
-                    while let Some(word) = words.next_if(listed) {
-                        if let Word::Slot(slot) = word {
-                            asked.push(slot);
+                    loop {
+                        asked.extend(reading.name(&mut words));
+                        let between = |word: &Word| matches!(word, Word::Amount(_) | Word::And | Word::Go);
+                        if words.next_if(between).is_none() {
+                            break;
                         }
                     }
-                    for slot in asked {
+                    for name in asked {
                         let done = words.next_if(|word| matches!(word, Word::Ok | Word::Fail)) == Some(Word::Ok);
-                        reading.item(slot).state = if done { State::Made } else { State::Failed };
+                        reading.item(name).state = if done { State::Made } else { State::Failed };
                     }
                 }
                 _ => {}
@@ -108,17 +117,31 @@ impl Reading {
         reading
     }
 
-    /// Takes in the amount that is shown behind an item.
-    fn amount(&mut self, slot: u32, words: &mut Peekable<impl Iterator<Item = Word>>) {
-        if let Some(Word::Amount(amount)) = words.next_if(|word| matches!(word, Word::Amount(_))) {
-            self.item(slot).amount = amount;
+    /// What an item is called that the words go on with.
+    fn name(&self, words: &mut Peekable<impl Iterator<Item = Word>>) -> Option<Name> {
+        let mut slot = || match words.next_if(|word| matches!(word, Word::Slot(_)))? {
+            Word::Slot(slot) => Some(slot),
+            _ => None,
+        };
+        let first = slot()?;
+        if self.interface.names {
+            Some(first * SLOTS + slot()?)
+        } else {
+            Some(first)
         }
     }
 
-    fn item(&mut self, slot: u32) -> &mut Item {
-        let place = self.items.iter().position(|item| item.slot == slot).unwrap_or_else(|| {
+    /// Takes in the amount that is shown behind an item.
+    fn amount(&mut self, name: Name, words: &mut Peekable<impl Iterator<Item = Word>>) {
+        if let Some(Word::Amount(amount)) = words.next_if(|word| matches!(word, Word::Amount(_))) {
+            self.item(name).amount = amount;
+        }
+    }
+
+    fn item(&mut self, name: Name) -> &mut Item {
+        let place = self.items.iter().position(|item| item.name == name).unwrap_or_else(|| {
             self.items.push(Item {
-                slot,
+                name,
                 amount: 1,
                 state: State::Wanted,
                 listed: None,
@@ -129,11 +152,11 @@ impl Reading {
         &mut self.items[place]
     }
 
-    fn find(&self, slot: u32) -> Option<&Item> {
-        self.items.iter().find(|item| item.slot == slot)
+    fn find(&self, name: Name) -> Option<&Item> {
+        self.items.iter().find(|item| item.name == name)
     }
 
-    fn plan(&self, flaws: &Flaws, interface: Interface, node: u64, rng: &mut SplitMix64) -> Vec<Token> {
+    fn plan(&self, flaws: &Flaws, node: u64, rng: &mut SplitMix64) -> Vec<Token> {
         let root = self.find(self.goal);
         if root.is_none_or(|item| item.state == State::Made || item.base) {
             return vec![Word::Finish.token()];
@@ -143,7 +166,7 @@ impl Reading {
             return if surrender {
                 vec![Word::Finish.token()]
             } else {
-                ask(self.goal)
+                self.ask(self.goal)
             };
         }
         // Down to the first item that is not known yet or has nothing left to be obtained. Recipes are acyclic and each level is
@@ -151,54 +174,63 @@ impl Reading {
         let mut making = self.goal;
         for _ in 0..self.items.len() {
             let Some(listed) = self.find(making).and_then(|item| item.listed.as_ref()) else {
-                return ask(making);
+                return self.ask(making);
             };
-            let cared_for = |slot: &u32| {
-                let chance = crate::seed::derive(node, &[u64::from(*slot)]) as f64 / u64::MAX as f64;
+            let cared_for = |name: &Name| {
+                let chance = crate::seed::derive(node, &[u64::from(*name)]) as f64 / u64::MAX as f64;
                 chance < flaws.diligence
             };
-            let open = |slot: &u32| {
-                self.find(*slot)
+            let open = |name: &Name| {
+                self.find(*name)
                     .is_some_and(|item| item.state == State::Wanted && !item.base)
-                    && cared_for(slot)
+                    && cared_for(name)
             };
-            let open: Vec<u32> = listed.iter().copied().filter(open).collect();
+            let open: Vec<Name> = listed.iter().copied().filter(open).collect();
             let Some(&first) = open.first() else { break };
             let started = self.find(first).is_some_and(|item| item.listed.is_some());
             if !self.deep && !started && rng.random_bool(flaws.delegation) {
-                return self.spawn(&open[..open.len().min(interface.spawn_max())], interface);
+                return self.spawn(&open[..open.len().min(self.interface.spawn_max())]);
             }
             making = first;
         }
         let mut action = vec![Word::Craft.token()];
-        self.name(making, interface, &mut action);
+        self.say(making, &mut action);
         action
     }
 
-    fn spawn(&self, slots: &[u32], interface: Interface) -> Vec<Token> {
+    fn spawn(&self, names: &[Name]) -> Vec<Token> {
         let mut action = vec![Word::Spawn.token()];
-        for (place, &slot) in slots.iter().enumerate() {
+        for (place, &name) in names.iter().enumerate() {
             if place > 0 {
                 action.push(Word::And.token());
             }
-            self.name(slot, interface, &mut action);
+            self.say(name, &mut action);
         }
-        if slots.len() < interface.spawn_max() {
+        if names.len() < self.interface.spawn_max() {
             action.push(Word::Go.token());
         }
         action
     }
 
+    fn ask(&self, name: Name) -> Vec<Token> {
+        let mut action = vec![Word::Info.token()];
+        self.call(name, &mut action);
+        action
+    }
+
+    fn call(&self, name: Name, action: &mut Vec<Token>) {
+        if self.interface.names {
+            action.push(Word::Slot(name / SLOTS).token());
+        }
+        action.push(Word::Slot(name % SLOTS).token());
+    }
+
     /// An item, and where amounts are written how many.
-    fn name(&self, slot: u32, interface: Interface, action: &mut Vec<Token>) {
-        action.push(Word::Slot(slot).token());
-        if interface.written {
-            let amount = self.find(slot).map_or(1, |item| item.amount.max(1));
+    fn say(&self, name: Name, action: &mut Vec<Token>) {
+        self.call(name, action);
+        if self.interface.amounts {
+            let amount = self.find(name).map_or(1, |item| item.amount.max(1));
             action.push(Word::Amount(amount).token());
         }
     }
-}
-
-fn ask(slot: u32) -> Vec<Token> {
-    vec![Word::Info.token(), Word::Slot(slot).token()]
 }

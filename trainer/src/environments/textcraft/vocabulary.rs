@@ -1,7 +1,7 @@
 //! The compact token language that a tiny model speaks in TextCraft.
 //!
 //! Item names never reach the model: each node numbers the items it has seen with its own slot tokens, so that items of tiers it was
-//! never trained on look like those it was. Amounts are read, not written: the environment fills them in, unless [`Interface::written`] says
+//! never trained on look like those it was. Amounts are read, not written: the environment fills them in. [`Interface`] says what may be
 //! otherwise.
 //!
 //! ```text
@@ -13,7 +13,9 @@
 //! FINISH                                            ends the node
 //! ```
 //!
-//! With written amounts `#n` stands behind every item of CRAFT and SPAWN.
+//! With [`Interface::amounts`] `#n` stands behind every item of CRAFT and SPAWN. With [`Interface::names`] an item is two tokens everywhere, its
+//! [`name`]: the same in every node and every task, to be spelled by who wants it. What names nothing that the node has seen, or something that may
+//! not be asked for, is answered with ERR.
 
 use crate::environments::Language;
 use rao_tree::Token;
@@ -25,6 +27,8 @@ pub const SLOTS: u32 = 64;
 pub const AMOUNT_MAX: u32 = 32;
 /// Most children of one SPAWN.
 pub const SPAWN_MAX: usize = 3;
+/// Items that have a [`name`].
+pub const NAMES: u32 = SLOTS * SLOTS;
 /// Tokens of the longest action: `SPAWN a AND b AND c`.
 pub const ACTION_MAX: u32 = 6;
 
@@ -36,7 +40,9 @@ pub struct Interface {
     /// Up to [`SPAWN_MAX`] children in one SPAWN, at work side by side; otherwise one.
     pub parallel: bool,
     /// The agent writes how many of an item it wants crafted or delivered. Otherwise that is what was last shown as missing.
-    pub written: bool,
+    pub amounts: bool,
+    /// The agent spells the names of items. Otherwise it points at one of those that it has seen.
+    pub names: bool,
 }
 
 impl Default for Interface {
@@ -44,7 +50,8 @@ impl Default for Interface {
         Self {
             spawn: Spawning::Missing,
             parallel: true,
-            written: false,
+            amounts: false,
+            names: false,
         }
     }
 }
@@ -59,7 +66,7 @@ impl Interface {
     /// Tokens of the longest action.
     #[must_use]
     pub fn action_max(self) -> u32 {
-        ACTION_MAX + if self.written { SPAWN_MAX as u32 } else { 0 }
+        ACTION_MAX + SPAWN_MAX as u32 * (u32::from(self.amounts) + u32::from(self.names))
     }
 }
 
@@ -72,6 +79,15 @@ pub enum Spawning {
     Missing,
     /// Every item that the agent has seen, its own goal too.
     Free,
+}
+
+/// The two tokens that an item is called by in every node, where names are spelled; they are those of slots. Below [`NAMES`] no two items share one.
+///
+/// The factor, odd and so without a loss, spreads neighbours: an item of a world is not known by its first token alone.
+#[must_use]
+pub fn name(item: u32) -> [Word; 2] {
+    let spread = item.wrapping_mul(2_531) % NAMES;
+    [Word::Slot(spread / SLOTS), Word::Slot(spread % SLOTS)]
 }
 
 const FIRST_SLOT: u32 = 16;
@@ -191,6 +207,14 @@ mod tests {
         assert_eq!((names.len(), names.len() - unused), (VOCAB, words));
         let name = |word: Word| names[word.token().0 as usize].as_str();
         assert_eq!((name(Word::Slot(12)), name(Word::Finish)), ("S12", "FINISH"));
+    }
+
+    #[test]
+    fn no_two_items_share_a_name() {
+        let mut names: Vec<[u32; 2]> = (0..NAMES).map(|item| name(item).map(|word| word.token().0)).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), NAMES as usize);
     }
 
     #[test]

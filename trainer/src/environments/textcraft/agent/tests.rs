@@ -12,7 +12,8 @@ const OPTIONS: AgentOptions = AgentOptions {
     interface: Interface {
         spawn: Spawning::Missing,
         parallel: true,
-        written: false,
+        amounts: false,
+        names: false,
     },
 };
 
@@ -543,7 +544,7 @@ fn without_side_by_side_a_delegation_is_one_child() {
 #[test]
 fn written_amounts_are_what_is_made_and_asked_for() {
     let mut root = informed(speaking(Interface {
-        written: true,
+        amounts: true,
         ..Interface::default()
     }));
     let amounts = (1..=AMOUNT_MAX).map(|n| format!("#{n}")).collect::<Vec<_>>().join(" ");
@@ -584,4 +585,53 @@ fn written_amounts_are_what_is_made_and_asked_for() {
     // Planks come in fours; one log makes them.
     assert_eq!(act(&mut root, "CRAFT S1 #4"), "OK");
     assert_eq!(act(&mut root, "INFO S0"), "RES S2 #2 S3 #2");
+}
+
+#[test]
+fn written_names_are_those_of_items_wherever_they_are_met() {
+    let interface = Interface {
+        names: true,
+        ..Interface::default()
+    };
+    let mut root = axe(&[("log", 2), ("ore", 1)], speaking(interface));
+    let item = |name| root.world.item(name).unwrap().0;
+    let called = |name| vocabulary::name(item(name)).map(|word| word.to_string()).join(" ");
+    let [first, second] = vocabulary::name(item("stick")).map(|word| word.to_string());
+    let [log, plank, stick, nail, axe] = ["log", "plank", "stick", "nail", "axe"].map(called);
+    assert_eq!(prompt(&mut root), format!("GOAL {axe} #1"));
+    assert_eq!(
+        act(&mut root, &format!("INFO {axe}")),
+        format!("RES {plank} #3 {stick} #2 {nail} #2")
+    );
+    let any = (0..SLOTS).map(|n| format!("S{n}")).collect::<Vec<_>>().join(" ");
+    for (completion, expected) in [
+        ("INFO".to_owned(), any.as_str()),
+        (format!("INFO {first}"), &any),
+        (format!("INFO {first} {second}"), "complete"),
+        (format!("CRAFT {first} {second}"), "complete"),
+        (format!("SPAWN {first}"), &any),
+        (format!("SPAWN {first} {second}"), "AND GO"),
+        (format!("SPAWN {first} {second} AND"), &any),
+        (format!("SPAWN {first} {second} AND S1 S2 AND S1 S3"), "complete"),
+    ] {
+        assert_eq!(allowed(&mut root, &completion), expected, "after {completion:?}");
+    }
+    for refused in [
+        format!("INFO {log}"),
+        format!("CRAFT {log}"),
+        format!("CRAFT {first}"),
+        format!("SPAWN {axe} GO"),
+        format!("SPAWN {stick} AND {stick} GO"),
+    ] {
+        assert_eq!(step(&mut root, &refused).0, "ERR", "{refused}");
+    }
+    assert_eq!(act(&mut root, &format!("SPAWN {stick} AND {nail} GO")), "(children: 2)");
+    let mut child = root.child(0).unwrap();
+    assert_eq!(
+        prompt(&mut child),
+        format!("GOAL {stick} #2 DEEP"),
+        "called the same there"
+    );
+    assert_eq!(resume(&mut root, &[true, false]), "OK FAIL");
+    assert_eq!(act(&mut root, &format!("CRAFT {plank}")), "OK");
 }
