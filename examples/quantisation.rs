@@ -125,6 +125,7 @@ async fn line(run: &Path, quant: &str) -> Result<String, Box<dyn Error>> {
         (depth, policy.vocab()),
         "evaluation",
         &progress,
+        |_| (),
     )
     .await?;
     let (easy, medium) = (scores.easy.unwrap_or_default(), scores.medium.unwrap_or_default());

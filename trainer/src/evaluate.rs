@@ -92,6 +92,48 @@ impl Scores {
     }
 }
 
+/// What one tree of an evaluation came to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Played {
+    /// Identifier of its task.
+    pub task: String,
+    /// Of the task.
+    pub difficulty: Difficulty,
+    /// It was sampled at; 0 is greedy.
+    pub temperature: f32,
+    /// The root succeeded wholly.
+    pub solved: bool,
+    /// The root's success in 0..=1.
+    pub success: f32,
+    /// Nodes.
+    pub nodes: usize,
+    /// Tokens, read and sampled.
+    pub tokens: u64,
+    /// Tokens that the policy drew.
+    pub sampled: u64,
+    /// Sampled tokens that had to be drawn one after the other.
+    pub critical_path: u64,
+    /// Wall clock from its first step to its last, beside up to `eval.trees` others.
+    pub seconds: f64,
+}
+
+impl Played {
+    fn of(rollout: &Rollout, task: &impl RootTask, temperature: f32) -> Self {
+        Self {
+            task: task.id().to_owned(),
+            difficulty: task.difficulty(),
+            temperature,
+            solved: rollout.is_solved(),
+            success: rollout.success(),
+            nodes: rollout.tree.nodes().len(),
+            tokens: rollout.tokens(),
+            sampled: rollout.sampled(),
+            critical_path: rollout.critical_path(),
+            seconds: rollout.seconds,
+        }
+    }
+}
+
 /// What to evaluate, and under which name its seeds are drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Arm {
@@ -187,10 +229,10 @@ pub async fn evaluate<T: RootTask, E: Environment>(
     arm: Arm,
     progress: &Arc<Progress>,
 ) -> Result<Scores, RolloutError> {
-    evaluate_and_say(engine, suite, eval, arm, progress, |_| ()).await
+    evaluate_and_say(engine, suite, eval, arm, progress, |_| (), |_| ()).await
 }
 
-/// [`evaluate`], which says what it has found as each difficulty ends.
+/// [`evaluate`], which says what it has found as each difficulty ends, and `each` tree that it has played.
 async fn evaluate_and_say<T: RootTask, E: Environment>(
     engine: &mut impl RolloutEngine<E>,
     suite: &Suite<'_, T, impl Fn(&T, Seating, u64) -> E>,
@@ -198,6 +240,7 @@ async fn evaluate_and_say<T: RootTask, E: Environment>(
     arm: Arm,
     progress: &Arc<Progress>,
     say: impl Fn(&Scores),
+    mut each: impl FnMut(&Played),
 ) -> Result<Scores, RolloutError> {
     let mut scores = Scores::default();
     for &difficulty in &eval.difficulties {
@@ -212,9 +255,15 @@ async fn evaluate_and_say<T: RootTask, E: Environment>(
         };
         for (mode, temperature) in [(0_u64, 0.0), (1, 1.0)] {
             let started = Instant::now();
-            let settings = settings(temperature, arm.vocab, progress);
+            let settings = Settings {
+                trees_in_flight: eval.trees,
+                ..settings(temperature, arm.vocab, progress)
+            };
             let jobs = suite.jobs(&tasks, eval, arm, mode);
             let rollouts = engine.rollout(jobs, &settings).await?;
+            for (rollout, &task) in rollouts.iter().zip(&tasks) {
+                each(&Played::of(rollout, task, temperature));
+            }
             score.unjudged += rollouts.iter().filter(|rollout| !rollout.is_judged()).count();
             score.faults += rollouts.iter().map(|rollout| rollout.faults.len()).sum::<usize>();
             let solved = mean(&rollouts, |rollout| f64::from(u8::from(rollout.is_solved())));
@@ -314,7 +363,7 @@ fn mean(rollouts: &[Rollout], of: impl Fn(&Rollout) -> f64) -> f64 {
     }
 }
 
-/// Evaluates one policy of `vocab` tokens, with a bar that counts trees.
+/// Evaluates one policy of `vocab` tokens, with a bar that counts trees; `each` hears of every tree, greedy ones of a difficulty first.
 ///
 /// # Errors
 /// [`RolloutError`].
@@ -325,12 +374,13 @@ pub async fn judge<T: RootTask, E: Environment>(
     (depth, vocab): (u8, usize),
     name: &'static str,
     progress: &Arc<Progress>,
+    each: impl FnMut(&Played),
 ) -> Result<Scores, RolloutError> {
     let phase = Phase::of_trees(name, trees(suite.tasks, &config.eval) as u64, progress);
     let arm = Arm::of(config, depth, vocab);
     let before = progress.nodes();
     let say = |scores: &Scores| phase.say(&scores.line());
-    let scores = evaluate_and_say(engine, suite, &config.eval, arm, progress, say).await?;
+    let scores = evaluate_and_say(engine, suite, &config.eval, arm, progress, say, each).await?;
     phase.end(&format!("{}, {} nodes", scores.line(), progress.nodes() - before));
     Ok(scores)
 }

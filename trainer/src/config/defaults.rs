@@ -211,6 +211,7 @@ impl Default for Config {
                 medium: 0,
                 hard: 0,
                 extreme: 16,
+                trees: 32,
                 nodes: NodeCaps {
                     easy: 100,
                     medium: 1000,

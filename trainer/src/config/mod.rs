@@ -306,6 +306,8 @@ pub struct Eval {
     pub hard: usize,
     /// See `easy`. Trees of extreme tasks have 7,332 nodes on average.
     pub extreme: usize,
+    /// Trees under way at once. With 1 the seconds of a tree are its latency.
+    pub trees: usize,
     /// Nodes of a tree by difficulty, below `limits.nodes`: several times what plain recursion takes, so that a policy that spawns
     /// without end costs seconds, not hours.
     pub nodes: NodeCaps,
@@ -537,6 +539,9 @@ impl Config {
         }
         if !(2..=crate::environments::textcraft::vocabulary::SLOTS).contains(&self.agent.slots) {
             return fail("agent.slots", "takes 2 to 64");
+        }
+        if !(1..=1024).contains(&self.eval.trees) {
+            return fail("eval.trees", "takes 1 to 1024");
         }
         for (path, limits) in [("limits", &self.limits), ("eval.limits", &self.eval.limits)] {
             if !(8..=CONTEXT_MAX).contains(&limits.context) {

@@ -188,7 +188,7 @@ impl<D: Domain> Evaluator<'_, D> {
         let mut engine = policy.exact_engine(&config.rollout, config.threads)?.reserved();
         let suite = Suite::of(*domain);
         let seat = (depth, policy.vocab());
-        let scores = judge(&mut engine, &suite, config, seat, name, progress).await?;
+        let scores = judge(&mut engine, &suite, config, seat, name, progress, |_| ()).await?;
         if recorder.is_on() && !progress.is_stopped() {
             for (difficulty, tree) in first_trees(&mut engine, &suite, config, seat, progress).await? {
                 recorder.tree(&format!("{arm}-eval-{difficulty}"), &tree)?;

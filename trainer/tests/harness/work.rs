@@ -115,6 +115,30 @@ async fn multi_hop() {
     }
 }
 
+/// Delegation shortens work that can be divided, and no chain: what is asked next depends on what came back.
+#[tokio::test]
+async fn a_chain_gains_nothing_from_delegation() {
+    let length = |rollouts: &[Rollout], of: fn(&Rollout) -> u64| rollouts.iter().map(of).sum::<u64>();
+    let corpus = Arc::new(multi_hop::world::Corpus::generate(3, 200).unwrap());
+    let tasks = multi_hop::world::generate(3, &corpus, Difficulty::Extreme, 5);
+    let program = include_str!("../programs/multi_hop.py");
+    let chained = play(&tasks, program).await;
+    let alone = play(&tasks, &program.replace("len(relations) > 3", "len(relations) > 99")).await;
+    assert_eq!((nodes(&chained), nodes(&alone)), (2, 1));
+    let waited_for = length(&chained, Rollout::critical_path);
+    assert_eq!(waited_for, length(&chained, Rollout::sampled), "nothing ran at once");
+    assert!(waited_for > length(&alone, Rollout::critical_path));
+
+    let width = NonZeroU32::new(16).unwrap();
+    let tasks = number_search::world::generate(3, Difficulty::Hard, width, 5);
+    let divided = play(&tasks, include_str!("../programs/number_search.py")).await;
+    let (path, sampled) = (
+        length(&divided, Rollout::critical_path),
+        length(&divided, Rollout::sampled),
+    );
+    assert!(5 * path < sampled, "{path} of {sampled}");
+}
+
 #[tokio::test]
 async fn textcraft() {
     let benchmark = official::embedded().unwrap();
