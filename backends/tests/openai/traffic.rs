@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_connection_is_used_again() {
+fn connections_are_used_again() {
     let server = Server::start(|_| ok(&completion(&[9], "stop")));
     let mut policy = OpenAi::open(options(server.url())).unwrap();
     // By clones, too.
@@ -18,7 +18,10 @@ fn a_connection_is_used_again() {
         let policy = if id % 2 == 0 { &mut policy } else { &mut other };
         assert_eq!(say(policy, id).unwrap().1, Some(Stop::Complete));
     }
-    assert_eq!((server.connections(), server.asked().len()), (1, 6));
+    // The client hands an answer over before its connection is back in the pool, so the next request may open a second one; from then on
+    // one of the two is always free.
+    assert!((1..=2).contains(&server.connections()), "{} connections", server.connections());
+    assert_eq!(server.asked().len(), 6);
     assert_eq!(policy.stats(), other.stats());
     assert_eq!(policy.stats().requests, 6);
 }
