@@ -49,5 +49,5 @@ pub use learner::Learner;
 pub use loss::{Objective, SequenceRatio, StepReport};
 pub use memory::{Footprint, Update};
 pub use model::{Kernels, Qwen3, TrainError};
-pub use optim::{AdamW, AdamWConfig, OptimState};
+pub use optim::{AdamW, AdamWConfig};
 pub use weights::{Weights, WeightsError};

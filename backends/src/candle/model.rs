@@ -47,12 +47,6 @@ pub enum TrainError {
         /// The tensor.
         tensor: String,
     },
-    /// Saved optimiser state that belongs to another model.
-    #[error("optimiser state does not fit the model at `{tensor}`")]
-    State {
-        /// The tensor.
-        tensor: String,
-    },
     /// Weights of fewer bits, which one step of an optimiser would not move.
     #[error("weights in {dtype:?} do not learn: load them in f32, or train an adapter (LoRA) on them")]
     Frozen {

@@ -8,6 +8,8 @@ use rayon::prelude::*;
 use super::model::{Gradients, TrainError};
 use super::ops::simd::{dot, simd_fn};
 
+mod file;
+
 /// Constants of [`AdamW`]; the learning rate is given with every step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWConfig {
@@ -64,15 +66,6 @@ pub struct AdamW {
     tensors: Vec<(String, Vec<usize>)>,
     steps: u64,
     moments: Moments,
-}
-
-/// What an optimiser remembers, by tensor name: enough to go on exactly where it stopped.
-#[derive(Clone, Debug)]
-pub struct OptimState {
-    /// Steps done.
-    pub steps: u64,
-    /// Name, first moment and second moment of every weight.
-    pub moments: Vec<(String, Tensor, Tensor)>,
 }
 
 /// First and second moments: beside the gradients they are made from.
@@ -194,72 +187,6 @@ impl AdamW {
         }
         self.steps = step;
         Ok(norm)
-    }
-
-    /// Everything remembered, in tensors of their own.
-    ///
-    /// # Errors
-    /// The device is out of memory.
-    pub fn state(&self) -> Result<OptimState, TrainError> {
-        let mut at = 0;
-        let mut moments = Vec::new();
-        for (index, (name, shape)) in self.tensors.iter().enumerate() {
-            let [first, second] = match &self.moments {
-                Moments::Flat { first, second } => {
-                    let range = at..at + shape.iter().product::<usize>();
-                    at = range.end;
-                    let tensor = |all: &[f32]| {
-                        Tensor::from_slice(&all[range.clone()], shape.as_slice(), &candle_core::Device::Cpu)
-                    };
-                    [tensor(first)?, tensor(second)?]
-                }
-                Moments::Tensors(tensors) => tensors[index].clone(),
-            };
-            moments.push((name.clone(), first, second));
-        }
-        Ok(OptimState {
-            steps: self.steps,
-            moments,
-        })
-    }
-
-    /// Goes on from a state that [`state`](Self::state) gave.
-    ///
-    /// # Errors
-    /// [`TrainError::State`] names the first tensor that does not fit; the optimiser is as before.
-    pub fn restore(&mut self, state: &OptimState) -> Result<(), TrainError> {
-        let tensors = &self.tensors;
-        for (index, (name, shape)) in tensors.iter().enumerate() {
-            let fits = state
-                .moments
-                .get(index)
-                .is_some_and(|(other, first, second)| other == name && first.dims() == shape && second.dims() == shape);
-            if !fits {
-                return Err(TrainError::State { tensor: name.clone() });
-            }
-        }
-        if let Some((name, ..)) = state.moments.get(tensors.len()) {
-            return Err(TrainError::State { tensor: name.clone() });
-        }
-        match &mut self.moments {
-            Moments::Flat { first, second } => {
-                let (mut m, mut v) = (Vec::with_capacity(first.len()), Vec::with_capacity(second.len()));
-                for (_, first, second) in &state.moments {
-                    m.extend(first.flatten_all()?.to_vec1::<f32>()?);
-                    v.extend(second.flatten_all()?.to_vec1::<f32>()?);
-                }
-                (*first, *second) = (m, v);
-            }
-            Moments::Tensors(tensors) => {
-                let on = |old: &Tensor, new: &Tensor| new.to_device(old.device());
-                let moved = tensors.iter().zip(&state.moments);
-                *tensors = moved
-                    .map(|(old, (_, m, v))| Ok([on(&old[0], m)?, on(&old[1], v)?]))
-                    .collect::<Result<_, candle_core::Error>>()?;
-            }
-        }
-        self.steps = state.steps;
-        Ok(())
     }
 
     fn norm(&self, gradients: &Gradients) -> Result<f64, TrainError> {

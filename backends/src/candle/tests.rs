@@ -237,10 +237,13 @@ fn an_optimiser_goes_on_where_it_stopped() {
     let batch = batch(40, &[9, 30], false);
     let mut learner = Learner::new(model(&config, Kernels::Fused), AdamWConfig::default()).unwrap();
     learner.update(&batch, Objective::Reinforce, 1e-2).unwrap();
-    let state = learner.optim.state().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("optimizer.safetensors");
+    learner.optim.save(&path).unwrap();
     let copy = Qwen3::new(learner.model.weights().copy().unwrap());
     let mut other = Learner::new(copy, AdamWConfig::default()).unwrap();
-    other.optim.restore(&state).unwrap();
+    other.optim.load(&path).unwrap();
+    assert_eq!(other.optim.steps(), 1);
     learner.update(&batch, Objective::Reinforce, 1e-2).unwrap();
     other.update(&batch, Objective::Reinforce, 1e-2).unwrap();
     assert_eq!(
@@ -250,9 +253,21 @@ fn an_optimiser_goes_on_where_it_stopped() {
     let stranger = Weights::new(&ModelConfig::tiny(41), 1, &Device::Cpu).unwrap();
     let error = AdamW::new((stranger.names(), stranger.vars()), AdamWConfig::default())
         .unwrap()
-        .restore(&state)
+        .load(&path)
         .unwrap_err();
-    assert!(error.to_string().contains("model.embed_tokens.weight"), "{error}");
+    assert!(error.to_string().contains("exp_avg.model.embed_tokens.weight"), "{error}");
+    // A file cut short anywhere is refused and changes nothing.
+    let bytes = std::fs::read(&path).unwrap();
+    for length in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let error = other.optim.load(&path).unwrap_err().to_string();
+        assert!(error.contains("optimizer.safetensors"), "{length}: {error}");
+        assert_eq!(other.optim.steps(), 2);
+    }
+    // So is the file of something else.
+    learner.model.weights().save(dir.path()).unwrap();
+    let error = other.optim.load(&dir.path().join("model.safetensors")).unwrap_err();
+    assert!(error.to_string().contains("is not part of this model"), "{error}");
 }
 
 #[test]

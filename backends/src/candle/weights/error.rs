@@ -94,6 +94,14 @@ pub enum WeightsError {
         /// The tensor.
         tensor: String,
     },
+    /// The header lacks what a reader cannot do without.
+    #[error("{path}: the header does not say `{key}`")]
+    Unsaid {
+        /// The file.
+        path: PathBuf,
+        /// What it should say.
+        key: &'static str,
+    },
     /// The file has a tensor that the configuration does not know.
     #[error("{path}: tensor `{tensor}` is not part of this model")]
     Unexpected {

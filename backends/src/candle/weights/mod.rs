@@ -20,6 +20,7 @@ use super::config::{ModelConfig, OtherFields};
 pub use error::WeightsError;
 pub(in crate::candle) use read::read_var;
 pub(in crate::candle) use shard::Shard;
+pub(in crate::candle) use write::stage_tensors;
 
 /// File names inside a model directory: the shape, all weights, and the list of shards where there are several files.
 const CONFIG_FILE: &str = "config.json";

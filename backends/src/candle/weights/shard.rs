@@ -86,6 +86,12 @@ impl Shard {
         self.metadata.offset_keys()
     }
 
+    /// What else the header says, under this key.
+    pub(in crate::candle) fn metadata(&self, key: &str) -> Option<&str> {
+        let said = self.metadata.metadata().as_ref()?;
+        said.get(key).map(String::as_str)
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.metadata.info(name).is_some()
     }
@@ -94,7 +100,7 @@ impl Shard {
     ///
     /// # Errors
     /// [`WeightsError::Missing`], [`WeightsError::Shape`].
-    pub(super) fn pieces<'a>(&'a self, name: &'a str, shape: &[usize]) -> Result<Pieces<'a>, WeightsError> {
+    pub(in crate::candle) fn pieces<'a>(&'a self, name: &'a str, shape: &[usize]) -> Result<Pieces<'a>, WeightsError> {
         let (path, tensor) = (|| self.path.clone(), || name.to_owned());
         let info = self.metadata.info(name).ok_or_else(|| WeightsError::Missing {
             path: path(),
@@ -121,7 +127,7 @@ impl Shard {
 }
 
 /// One tensor on its way out of a file.
-pub(super) struct Pieces<'a> {
+pub(in crate::candle) struct Pieces<'a> {
     shard: &'a Shard,
     name: &'a str,
     info: &'a TensorInfo,
@@ -138,7 +144,7 @@ impl Pieces<'_> {
     ///
     /// # Errors
     /// [`WeightsError::Type`], [`WeightsError::NotFinite`], or the system's.
-    pub(super) fn next(&mut self) -> Result<Option<&[f32]>, WeightsError> {
+    pub(in crate::candle) fn next(&mut self) -> Result<Option<&[f32]>, WeightsError> {
         let length = (self.info.data_offsets.1 - self.at).min(CHUNK);
         if length == 0 {
             return Ok(None);

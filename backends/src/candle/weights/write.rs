@@ -170,17 +170,29 @@ fn write_shard(path: &Path, entries: &[Entry<'_>]) -> Result<Staged, WeightsErro
     }
     // Without it transformers 4 refuses the file.
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    stage_tensors(path, format, infos, |file| {
+        entries.iter().try_for_each(|entry| entry.write(path, file))
+    })
+}
+
+/// Writes one safetensors file beside its place: the header, and then what `write` writes, which is the bytes of `infos` in their order.
+pub(in crate::candle) fn stage_tensors(
+    path: &Path,
+    said: HashMap<String, String>,
+    infos: Vec<(String, TensorInfo)>,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<(), Fault>,
+) -> Result<Staged, WeightsError> {
     let damaged = |source| WeightsError::Damaged {
         path: path.to_owned(),
         source,
     };
-    let metadata = Metadata::new(Some(format), infos).map_err(damaged)?;
+    let metadata = Metadata::new(Some(said), infos).map_err(damaged)?;
     let mut header = serde_json::to_vec(&metadata).map_err(|source| damaged(source.into()))?;
     header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
     stage(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        entries.iter().try_for_each(|entry| entry.write(path, file))
+        write(file)
     })
 }
 
@@ -199,7 +211,7 @@ fn index(shards: &[Vec<Entry<'_>>], names: &[String]) -> Result<String, WeightsE
 }
 
 /// What fails while a file is written, whose name is added where it is known.
-enum Fault {
+pub(in crate::candle) enum Fault {
     System(io::Error),
     Other(WeightsError),
 }
