@@ -159,6 +159,7 @@ async fn ask(
         trees_in_flight: 1,
         grader,
         sink: Some(Arc::clone(&screen) as SharedSink),
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     };
     let rollout = engine.rollout(vec![job], &settings).await?.pop().ok_or("interrupted")?;

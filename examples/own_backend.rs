@@ -129,6 +129,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         trees_in_flight: 32,
         grader: Grader::Nobody,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     };
     let jobs = |tasks| {

@@ -147,6 +147,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         trees_in_flight: 1,
         grader: Grader::Nobody,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     };
     let rollouts = Worker::new(policy).rollout(|| jobs.next(), &settings)?;

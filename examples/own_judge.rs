@@ -107,6 +107,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         trees_in_flight: 1,
         grader: Grader::Judge(Bench::new(Arc::new(Critic), 4, Duration::from_secs(10))),
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     };
     let job = Job {

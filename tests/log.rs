@@ -25,6 +25,7 @@ fn settings(trees_in_flight: usize) -> Settings {
         trees_in_flight,
         grader: Grader::Nobody,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     }
 }

@@ -342,6 +342,7 @@ pub fn settings(temperature: f32, vocab: usize, progress: &Arc<Progress>) -> Set
         trees_in_flight: 32,
         grader: Grader::Nobody,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::clone(progress),
     }
 }

@@ -3,11 +3,13 @@
 //! ```text
 //! runs/train-001/
 //!   config.toml       the resolved configuration
+//!   run.lock          held by the process that trains; empty
 //!   metrics.jsonl     one object per step, as it ended
 //!   tensorboard/      the same numbers as event files of TensorBoard, a directory per phase
 //!   base/             the policy after the warm start: config.json, model.safetensors
 //!   recursive/        the policy after recursive agent optimization
 //!   flat/             its flat twin
+//!   checkpoints/      what an interrupted run goes on from: weights, optimizer and counters
 //!   traces/           recorded trees: event logs, and the credit that training used
 //!   summary.json      what evaluation found, and what it took
 //! ```
@@ -16,12 +18,25 @@ use crate::config::Config;
 use crate::environments::EnvironmentName;
 use crate::evaluate::Scores;
 use serde::{Deserialize, Serialize};
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Name of the file that a process holds while it writes to the run.
+const LOCK: &str = "run.lock";
+/// Ends the names of files that are being written.
+const PARTIAL: &str = ".partial";
+/// Name of the file that makes a directory a run.
+pub(crate) const CONFIG: &str = "config.toml";
 
 /// A run directory.
 #[derive(Clone, Debug)]
-pub struct RunDir(PathBuf);
+pub struct RunDir {
+    path: PathBuf,
+    /// Held as long as somebody may write: the system gives it back, however the process ends. None where the run is only read.
+    _lock: Option<Arc<File>>,
+}
 
 /// A run directory that cannot be made, written or read.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +45,9 @@ pub enum RunError {
     /// Something of that name is already there.
     #[error("{0} already exists and is not empty: name another directory with --run, or remove it")]
     Exists(PathBuf),
+    /// Another process trains there.
+    #[error("{0} is in use by another process, which trains there: wait for it, or stop it")]
+    Locked(PathBuf),
     /// No run there.
     #[error("{path} is not a run of `rao train`: {missing} is missing")]
     NotARun {
@@ -90,31 +108,46 @@ impl RunDir {
     /// # Errors
     /// [`RunError::Exists`] when it is there and not empty; [`RunError::Io`].
     pub fn create(named: Option<&Path>, config: &Config) -> Result<Self, RunError> {
-        let run = match named {
+        let path = match named {
             Some(path) => {
                 std::fs::create_dir_all(path).map_err(at(path))?;
-                if std::fs::read_dir(path).map_err(at(path))?.next().is_some() {
-                    return Err(RunError::Exists(path.to_owned()));
-                }
-                Self(path.to_owned())
+                check_empty(path)?;
+                path.to_owned()
             }
-            None => Self::first_free(Path::new("runs"))?,
+            None => first_free(Path::new("runs"))?,
         };
-        run.write("config.toml", config.to_toml()?.as_bytes())?;
+        let lock = lock(&path)?;
+        // Somebody may have been here in between, and be gone again.
+        check_empty(&path)?;
+        let run = Self { path, _lock: lock };
+        run.write(CONFIG, config.to_toml()?.as_bytes())?;
         Ok(run)
     }
 
-    /// Opens the directory of an earlier run.
+    /// Opens the directory of an earlier run, to go on with it.
+    ///
+    /// # Errors
+    /// [`RunError::NotARun`]; [`RunError::Locked`] while another process trains there; [`RunError::Io`].
+    pub fn resume(path: &Path) -> Result<Self, RunError> {
+        let run = Self::open(path)?;
+        let lock = lock(path)?;
+        Ok(Self { _lock: lock, ..run })
+    }
+
+    /// Opens the directory of an earlier run, to read it.
     ///
     /// # Errors
     /// [`RunError::NotARun`].
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        if path.join("config.toml").is_file() {
-            Ok(Self(path.to_owned()))
+        if path.join(CONFIG).is_file() {
+            Ok(Self {
+                path: path.to_owned(),
+                _lock: None,
+            })
         } else {
             Err(RunError::NotARun {
                 path: path.to_owned(),
-                missing: "config.toml",
+                missing: CONFIG,
             })
         }
     }
@@ -124,7 +157,7 @@ impl RunDir {
     /// # Errors
     /// [`RunError::Config`].
     pub fn config(&self) -> Result<Config, RunError> {
-        Ok(Config::resolve(Some(&self.0.join("config.toml")), &[])?)
+        Ok(Config::resolve(Some(&self.path.join(CONFIG)), &[])?)
     }
 
     /// What the run came to; `None` where it has not ended.
@@ -132,7 +165,7 @@ impl RunDir {
     /// # Errors
     /// [`RunError::Io`], [`RunError::Json`].
     pub fn summary(&self) -> Result<Option<Summary>, RunError> {
-        let path = self.0.join("summary.json");
+        let path = self.path.join("summary.json");
         match std::fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text)
                 .map(Some)
@@ -145,13 +178,13 @@ impl RunDir {
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Where a policy of this run lies.
     #[must_use]
     pub fn policy(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// Writes `summary.json`.
@@ -159,42 +192,71 @@ impl RunDir {
     /// # Errors
     /// [`RunError::Io`]; a file that was there is still whole then.
     pub fn write_summary(&self, summary: &Summary) -> Result<(), RunError> {
-        let path = self.0.join("summary.json");
+        let path = self.path.join("summary.json");
         let mut text = serde_json::to_vec_pretty(summary).map_err(|source| RunError::Json { path, source })?;
         text.push(b'\n');
         self.write("summary.json", &text)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
-        write_whole(&self.0.join(name), bytes)
-    }
-
-    fn first_free(parent: &Path) -> Result<Self, RunError> {
-        std::fs::create_dir_all(parent).map_err(at(parent))?;
-        for number in 1_u32.. {
-            let path = parent.join(format!("train-{number:03}"));
-            // `create_dir` fails when somebody else was faster: two runs never share a directory.
-            match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(source) => return Err(RunError::Io { path, source }),
-            }
-        }
-        unreachable!("there are more numbers than directories")
+        write_whole(&self.path.join(name), bytes)
     }
 }
 
-/// Writes a file whole or not at all: beside its place first, then renamed.
+fn first_free(parent: &Path) -> Result<PathBuf, RunError> {
+    std::fs::create_dir_all(parent).map_err(at(parent))?;
+    for number in 1_u32.. {
+        let path = parent.join(format!("train-{number:03}"));
+        // `create_dir` fails when somebody else was faster: two runs never share a directory.
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(RunError::Io { path, source }),
+        }
+    }
+    unreachable!("there are more numbers than directories")
+}
+
+/// Nothing is there but what a process leaves that was killed before it began.
+fn check_empty(path: &Path) -> Result<(), RunError> {
+    for entry in std::fs::read_dir(path).map_err(at(path))? {
+        let name = entry.map_err(at(path))?.file_name();
+        if name != LOCK && !name.to_string_lossy().ends_with(PARTIAL) {
+            return Err(RunError::Exists(path.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Keeps other processes out for as long as the file is open. None on file systems without locks, where nobody can be kept out.
+fn lock(run: &Path) -> Result<Option<Arc<File>>, RunError> {
+    let path = run.join(LOCK);
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Arc::new(file))),
+        Err(TryLockError::WouldBlock) => Err(RunError::Locked(run.to_owned())),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+        Err(TryLockError::Error(source)) => Err(RunError::Io { path, source }),
+    }
+}
+
+/// Writes a file whole or not at all: beside its place first, then renamed. It is on the disk then, under its name.
 ///
 /// # Errors
 /// [`RunError::Io`]; a file that was there is as it was.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
+    name.push(PARTIAL);
     let partial = path.with_file_name(name);
-    let written = std::fs::File::create(&partial)
+    let written = File::create(&partial)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&partial, path));
+        .and_then(|()| std::fs::rename(&partial, path))
+        .and_then(|()| sync_folder(path.parent().unwrap_or(Path::new(""))));
     written.map_err(|source| {
         let _ = std::fs::remove_file(&partial);
         RunError::Io {
@@ -204,7 +266,25 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     })
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> RunError {
+/// Has the system keep the names in a directory, which a file that is on the disk may still lack.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    // Elsewhere directories are not opened like files, and names are kept with their files.
+    if cfg!(unix) {
+        File::open(path)?.sync_all()
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> RunError {
     let path = path.to_owned();
     move |source| RunError::Io { path, source }
 }

@@ -61,6 +61,7 @@ fn roll<D: Domain>(config: &Config, domain: &D, difficulty: Difficulty, depth_ma
         trees_in_flight: 16,
         grader: Grader::Nobody,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     };
     Worker::new(domain.teacher(flaws, D::LANGUAGE.vocab))

@@ -96,6 +96,7 @@ async fn roll(benchmark: &Benchmark, task: &Task, children: usize, concurrent: u
         trees_in_flight: 1,
         grader: Grader::Nobody,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     };
     let mut engine = InProcess::new(vec![perfect(children)]);

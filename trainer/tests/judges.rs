@@ -128,6 +128,7 @@ async fn roll(root: Speller, grader: Grader, deadline: Duration) -> Rollout {
         trees_in_flight: 2,
         grader,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     };
     let limits = Limits {

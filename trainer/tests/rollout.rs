@@ -120,6 +120,7 @@ fn settings() -> Settings {
         trees_in_flight: 2,
         grader: Grader::Nobody,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     }
 }
@@ -277,6 +278,7 @@ async fn what_is_counted_under_way_is_what_comes_out() {
     };
     let settings = Settings {
         sink: Some(Arc::new(Mutex::new(at_events))),
+        cancel_on_stop: true,
         progress: Arc::clone(&progress),
         ..settings()
     };

@@ -19,6 +19,7 @@ fn settings() -> Settings {
         trees_in_flight: 16,
         grader: Grader::Nobody,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     }
 }

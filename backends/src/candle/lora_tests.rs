@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Var};
 
 use super::ops::check::{assert_close, random, values};
 use super::tests::{batch, flat};
+use super::weights::Shard;
 use super::*;
 
 /// Grouped queries, heads apart from the width, an odd vocabulary.
@@ -153,7 +154,7 @@ fn a_step_moves_the_factors_as_the_textbook_does_and_leaves_the_base_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("optimizer.safetensors");
     learner.optim.save(&path).unwrap();
-    let moments = super::weights::Shard::open(path).unwrap().names();
+    let moments = Shard::open(path).unwrap().names();
     assert_eq!(moments.len(), 2 * (2 * 7 * 3));
     let gradient = learner.model.gradients(&batch, Objective::Reinforce).unwrap().1;
     assert_eq!(flat(gradient).len(), lora(&Target::ALL).parameters(&config()));

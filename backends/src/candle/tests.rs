@@ -255,7 +255,10 @@ fn an_optimiser_goes_on_where_it_stopped() {
         .unwrap()
         .load(&path)
         .unwrap_err();
-    assert!(error.to_string().contains("exp_avg.model.embed_tokens.weight"), "{error}");
+    assert!(
+        error.to_string().contains("exp_avg.model.embed_tokens.weight"),
+        "{error}"
+    );
     // A file cut short anywhere is refused and changes nothing.
     let bytes = std::fs::read(&path).unwrap();
     for length in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {

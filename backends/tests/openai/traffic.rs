@@ -20,7 +20,11 @@ fn connections_are_used_again() {
     }
     // The client hands an answer over before its connection is back in the pool, so the next request may open a second one; from then on
     // one of the two is always free.
-    assert!((1..=2).contains(&server.connections()), "{} connections", server.connections());
+    assert!(
+        (1..=2).contains(&server.connections()),
+        "{} connections",
+        server.connections()
+    );
     assert_eq!(server.asked().len(), 6);
     assert_eq!(policy.stats(), other.stats());
     assert_eq!(policy.stats().requests, 6);

@@ -71,13 +71,14 @@ pub(super) struct Start {
 impl Start {
     /// What the configuration says: `model.path`, or fresh weights of its shape; with a fresh adapter if `lora.rank` says so.
     pub(super) fn new(config: &Config, device: &Device) -> Result<Self, BackendError> {
-        let (weights, origin) = if config.model.path.is_empty() {
-            (Weights::new(&shape(config)?, config.seed, device)?, None)
-        } else {
-            let path = absolute(Path::new(&config.model.path));
-            let weights = open(&path, config.dtype, device)?;
-            check(&path, &weights, config)?;
-            (weights, Some(path))
+        let origin = origin(config);
+        let weights = match &origin {
+            None => Weights::new(&shape(config)?, config.seed, device)?,
+            Some(path) => {
+                let weights = open(path, config.dtype, device)?;
+                check(path, &weights, config)?;
+                weights
+            }
         };
         let adapter = match lora(&config.lora)? {
             Some(lora) => Some(Adapter::new(weights.config(), lora, config.seed, device)?),
@@ -115,6 +116,12 @@ impl Start {
             origin: Some(path),
         })
     }
+}
+
+/// The checkpoint that the configuration names, if it does.
+pub(super) fn origin(config: &Config) -> Option<PathBuf> {
+    let path = &config.model.path;
+    (!path.is_empty()).then(|| absolute(Path::new(path)))
 }
 
 /// The shape that the configuration gives.

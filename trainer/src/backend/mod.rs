@@ -5,6 +5,7 @@ mod error;
 pub mod memory;
 mod pack;
 mod quant;
+mod resume;
 
 use crate::config::{Backend, CONTEXT_MAX, Config, Dtype, Rao, Rollout};
 use crate::environments::Language;

@@ -59,7 +59,7 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         for (run, state) in experiment.runs.iter().zip(states) {
             let state = match state {
                 State::New => "to be run",
-                State::Begun => "was interrupted: to be run again",
+                State::Begun => "was interrupted: to be gone on with",
                 State::Finished => "finished",
             };
             super::print(&format!("{:<32} {state}\n", run.name))?;
@@ -73,11 +73,7 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         }
         eprintln!("rao: {} of {all}: {}", index + 1, run.name);
         let path = folder.join(&run.name);
-        if state == State::Begun {
-            // Known by its configuration to be ours, and never ended.
-            std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-        let outcome = with_domain!(environments::domain(&run.config)?, domain => carry_out(&run.config, &domain, &path, progress).await)?;
+        let outcome = with_domain!(environments::domain(&run.config)?, domain => carry_out(&run.config, &domain, &path, state, progress).await)?;
         if matches!(outcome, Outcome::Interrupted) {
             eprintln!("rao: interrupted; the same command goes on with {}", run.name);
             return Ok(ExitCode::from(130));
@@ -108,10 +104,14 @@ async fn carry_out(
     config: &Config,
     domain: &impl Domain,
     path: &Path,
+    state: State,
     progress: &Arc<Progress>,
 ) -> anyhow::Result<Outcome> {
-    let plan = Plan::new(config, domain)?;
-    let run = RunDir::create(Some(path), config)?;
+    let (plan, run) = if state == State::Begun {
+        (Plan::to_resume(config, domain)?, RunDir::resume(path)?)
+    } else {
+        (Plan::new(config, domain)?, RunDir::create(Some(path), config)?)
+    };
     quickstart(plan, &run, progress)
         .await
         .with_context(|| format!("the run in {} did not finish", path.display()))

@@ -1,8 +1,8 @@
 //! Every default, in one place: the quickstart.
 
 use super::{
-    Agent, Backend, Config, Correction, Dtype, Eval, Flat, Learner, Lora, Model, NodeCaps, Rao, Record, Rollout,
-    TreeLimits, WarmStart, World,
+    Agent, Backend, Checkpoint, Config, Correction, Dtype, Eval, Flat, Learner, Lora, Model, NodeCaps, Rao, Record,
+    Rollout, TreeLimits, WarmStart, World,
 };
 use crate::environments::textcraft::vocabulary::Spawning;
 use crate::environments::{Difficulty, EnvironmentName, Flaws, Sizes};
@@ -228,6 +228,7 @@ impl Default for Config {
                 },
             },
             record: Record { groups: 4 },
+            checkpoint: Checkpoint { every: 20, keep: 2 },
         }
     }
 }

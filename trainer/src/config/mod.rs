@@ -66,6 +66,18 @@ pub struct Config {
     pub eval: Eval,
     /// Trees that are kept to be looked at.
     pub record: Record,
+    /// What an interrupted run goes on from.
+    pub checkpoint: Checkpoint,
+}
+
+/// Checkpoints in the run's `checkpoints/`, for `rao train --resume`. One is always written where a stage of the run begins, and on Ctrl-C.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Steps between two of them, of the warm start or of an arm; 0 writes none in between.
+    pub every: usize,
+    /// The newest so many are kept, at least 1; and, of each arm, the one after the steps with the highest root success.
+    pub keep: usize,
 }
 
 /// Trees that are kept in the run's `traces/`, for `rao report` and `rao trace`.
@@ -505,6 +517,12 @@ impl Config {
             return fail(
                 "rao.temperature",
                 "takes a finite number above 0: training samples, it is never greedy",
+            );
+        }
+        if self.checkpoint.keep == 0 {
+            return fail(
+                "checkpoint.keep",
+                "takes at least 1: without one there is nothing to go on from",
             );
         }
         if self.record.groups > 100 {

@@ -50,8 +50,18 @@ pub struct Settings {
     pub grader: Grader,
     /// Gets every event as it happens, of all trees mixed: for a single tree, its trace, which then survives the process.
     pub sink: Option<SharedSink>,
+    /// Whether [`Progress::stop`] cancels the trees that are under way and begins no more. Otherwise they all come to their end, and who called decides
+    /// what is next: a training step is either taken or not.
+    pub cancel_on_stop: bool,
     /// Counts what has been done, for whoever watches; and asks the workers to stop.
     pub progress: Arc<Progress>,
+}
+
+impl Settings {
+    /// Whether trees are to be cancelled now.
+    fn is_cancelled(&self) -> bool {
+        self.cancel_on_stop && self.progress.is_stopped()
+    }
 }
 
 /// A sink that several workers write to.
@@ -88,7 +98,7 @@ impl Progress {
         self.tokens.load(Ordering::Relaxed)
     }
 
-    /// Asks every worker to cancel its trees at its next step.
+    /// Asks to stop: see [`Settings::cancel_on_stop`].
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }

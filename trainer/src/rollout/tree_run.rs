@@ -164,7 +164,7 @@ impl<E: Environment> TreeRun<E> {
     pub(super) fn advance(&mut self, settings: &Settings) -> Result<(), RolloutError> {
         // A tree that has not begun has nothing to end: its root opens first.
         let begun = !self.driver.tree().nodes().is_empty();
-        if begun && settings.progress.is_stopped() {
+        if begun && settings.is_cancelled() {
             let at_us = self.at_us();
             self.driver.handle_cancel(at_us, &mut self.log)?;
         }

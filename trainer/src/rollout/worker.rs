@@ -47,7 +47,7 @@ impl<P: Policy> Worker<P> {
         let (rulings, heard) = mpsc::channel::<Ruling>();
         loop {
             while trees.len() < settings.trees_in_flight.max(1)
-                && !settings.progress.is_stopped()
+                && !settings.is_cancelled()
                 && let Some((index, job)) = next()
             {
                 trees.push(TreeRun::open(index, job, self.opened, self.policy.weights(), settings));
@@ -69,7 +69,7 @@ impl<P: Policy> Worker<P> {
                 ended.push(tree.finish()?);
             }
             if trees.is_empty() {
-                if settings.progress.is_stopped() {
+                if settings.is_cancelled() {
                     return Ok(ended);
                 }
                 match next() {

@@ -3,7 +3,8 @@
 /// Watches the samplers of one arm, and speaks once for every new reason.
 #[derive(Default)]
 pub(super) struct IncidentWatch {
-    told: Vec<String>,
+    /// What was told.
+    pub(super) told: Vec<String>,
 }
 
 impl IncidentWatch {

@@ -1,5 +1,6 @@
 //! What is measured while training: one JSON object per step, written as it ends, and its numbers once more for TensorBoard.
 
+use super::checkpoint::Stage;
 use super::credit::TreeCredit;
 use super::tensorboard::EventFiles;
 use crate::backend::StepReport;
@@ -9,7 +10,7 @@ use rao_tree::{Depth, Limit, Node, Success, WeightsVersion};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::path::Path;
 
 /// `metrics.jsonl` of a run, and the event files of TensorBoard beside it.
@@ -19,15 +20,28 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Begins a new file, and the directory `tensorboard` beside it.
+    /// Opens the file, and the directory `tensorboard` beside it, and cuts both back to the lengths that [`sync`](Self::sync) gave, in bytes; nothing
+    /// of them is left where these are 0 and none.
     ///
     /// # Errors
-    /// One of them cannot be made, or is there already.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    /// One of them cannot be made or written, or is shorter than that: what was measured is lost.
+    pub fn open(path: &Path, length: u64, events: &BTreeMap<Stage, u64>) -> io::Result<Self> {
+        let mut file = File::options().create(true).write(true).truncate(false).open(path)?;
+        cut(&mut file, path, length)?;
         Ok(Self {
-            lines: BufWriter::new(File::create_new(path)?),
-            events: EventFiles::create(path.with_file_name("tensorboard"))?,
+            lines: BufWriter::new(file),
+            events: EventFiles::open(path.with_file_name("tensorboard"), events)?,
         })
+    }
+
+    /// Brings everything to the disk, and returns how long the files are.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn sync(&mut self) -> io::Result<(u64, BTreeMap<Stage, u64>)> {
+        let lines = self.lines.get_ref();
+        lines.sync_data()?;
+        Ok((lines.metadata()?.len(), self.events.sync()?))
     }
 
     /// Appends one object and hands it to the operating system, so that a run that dies keeps what it measured. Its numbers go to TensorBoard if it
@@ -42,6 +56,24 @@ impl Metrics {
         self.lines.flush()?;
         self.events.write(&line)
     }
+}
+
+/// Takes away what lies behind so many bytes, and goes on there.
+///
+/// # Errors
+/// The file is shorter, or the system's.
+pub(super) fn cut(file: &mut File, path: &Path, length: u64) -> io::Result<()> {
+    let found = file.metadata()?.len();
+    if found < length {
+        let message = format!(
+            "{}: has {found} bytes, and had {length} when the checkpoint was written: put it back, or remove the checkpoint",
+            path.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+    }
+    file.set_len(length)?;
+    file.seek(io::SeekFrom::Start(length))?;
+    Ok(())
 }
 
 /// One step of optimization.

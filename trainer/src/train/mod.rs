@@ -1,5 +1,7 @@
 //! Training: the warm start, recursive agent optimization, and the flat twin.
 
+#[cfg(feature = "candle")]
+pub mod checkpoint;
 pub mod credit;
 #[cfg(feature = "candle")]
 mod incident;
@@ -22,7 +24,7 @@ mod warmstart;
 pub use quickstart::{Outcome, Plan, quickstart};
 pub use tasks::TaskOrder;
 #[cfg(feature = "candle")]
-pub use warmstart::warm_start;
+pub use warmstart::{begin as begin_warm_start, warm_start};
 
 use crate::environments::Difficulty;
 
@@ -43,6 +45,14 @@ pub enum TrainError {
     /// The run directory.
     #[error(transparent)]
     Run(#[from] crate::run::RunError),
+    /// There is nothing to go on from as it was left.
+    #[cfg(feature = "candle")]
+    #[error(transparent)]
+    Resume(#[from] checkpoint::ResumeError),
+    /// A checkpoint could not be written.
+    #[cfg(feature = "candle")]
+    #[error("cannot write a checkpoint: {0}")]
+    Checkpoint(#[from] checkpoint::WriteError),
     /// The benchmark could not be made or read.
     #[error(transparent)]
     Benchmark(#[from] crate::environments::BenchmarkError),

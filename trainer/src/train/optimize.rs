@@ -1,8 +1,9 @@
 //! The loop of recursive agent optimization: roll out groups of trees, assign credit, update, publish.
 
+use super::checkpoint::{Cursor, Session, Stage};
 use super::credit::{TreeCredit, assign};
 use super::incident::{self, IncidentWatch};
-use super::metrics::{Metrics, StepMetrics};
+use super::metrics::StepMetrics;
 use super::mismatch::MismatchWatch;
 use super::schedule::learning_rate;
 use super::{TrainError, tasks::TaskOrder};
@@ -15,8 +16,8 @@ use crate::record::Recorder;
 use crate::rollout::{Job, Progress, Rollout, RolloutEngine, Settings};
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::SeedableRng;
 use rao_tree::WeightsVersion;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,8 +32,8 @@ pub enum Budget {
 
 /// One arm's training.
 pub struct Arm<'a, T> {
-    /// Name in the metrics.
-    pub name: &'static str,
+    /// Which: its name in the metrics.
+    pub stage: Stage,
     /// Deepest node; 0 is the flat twin.
     pub depth: u8,
     /// When to stop.
@@ -45,8 +46,17 @@ pub struct Arm<'a, T> {
     pub recorder: &'a Recorder,
 }
 
+impl<T> Arm<'_, T> {
+    /// Where it begins.
+    #[must_use]
+    pub fn begin(stage: Stage, seed: u64) -> Cursor {
+        Cursor::new(stage, crate::seed::derive(seed, &[1]))
+    }
+}
+
 /// What an arm's training came to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Spent {
     /// Steps taken.
     pub steps: usize,
@@ -56,20 +66,24 @@ pub struct Spent {
     pub seconds: f64,
 }
 
-/// Trains `trainee` on the arm's tasks until the budget is spent or somebody asks to stop. The metrics of every step are written as it ends.
+/// Trains `trainee` on the arm's tasks, from where the arm stands until the budget is spent or somebody asks to stop: then the step under way is
+/// finished, and a checkpoint written. The metrics of every step are written as it ends.
 ///
 /// # Errors
-/// [`TrainError`]: the policy or an update failed, or the metrics could not be written. The trainee keeps its last good weights.
+/// [`TrainError`]: the policy or an update failed, or what belongs in the run directory could not be written. The trainee keeps its last good
+/// weights.
 pub async fn optimize<D: Domain>(
     trainee: &mut Trainee,
     domain: &D,
     arm: Arm<'_, D::Task>,
+    mut cursor: Cursor,
     config: &Config,
-    metrics: &mut Metrics,
-    phase: &Phase,
+    (session, phase): (&mut Session, &Phase),
     progress: &Arc<Progress>,
 ) -> Result<Spent, TrainError> {
     let started = Instant::now();
+    let before = cursor.spent.seconds;
+    let name = arm.stage.name();
     let rao = &config.rao;
     let seating = Seating {
         depth_max: arm.depth,
@@ -84,16 +98,21 @@ pub async fn optimize<D: Domain>(
         trees_in_flight: rao.tasks * rao.trees,
         grader: Grader::Nobody,
         sink: None,
+        // A step that was begun is finished: nothing of it is lost then.
+        cancel_on_stop: false,
         progress: Arc::clone(progress),
     };
     let mut engine = trainee.engine(config, config.threads)?.reserved();
     let mut order = TaskOrder::new(arm.tasks, crate::seed::derive(arm.seed, &[0]));
-    let mut shuffle = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(arm.seed, &[1]));
-    let mut watch = MismatchWatch::new(rao.mismatch_warn);
-    let mut incidents = IncidentWatch::default();
-    let mut spent = Spent::default();
-    let mut recorded = 0;
+    for _ in 0..cursor.spent.steps * rao.tasks {
+        order.next_task();
+    }
+    let mut watch = MismatchWatch::new(rao.mismatch_warn, cursor.warned);
+    let mut incidents = IncidentWatch {
+        told: cursor.told.clone(),
+    };
     loop {
+        let spent = cursor.spent;
         let position = match arm.budget {
             Budget::Steps => spent.steps as f64,
             Budget::Tokens(tokens) => spent.tokens as f64 / tokens.max(1) as f64 * rao.steps as f64,
@@ -115,11 +134,8 @@ pub async fn optimize<D: Domain>(
                 });
             }
         }
-        settings.keep_log = arm.recorder.is_due(recorded, position, rao.steps);
+        settings.keep_log = arm.recorder.is_due(cursor.recorded, position, rao.steps);
         let mut rollouts = engine.rollout(jobs, &settings).await?.into_iter();
-        if progress.is_stopped() {
-            break;
-        }
         let mut groups: Vec<Vec<Rollout>> = Vec::with_capacity(rao.tasks);
         while !rollouts.as_slice().is_empty() {
             groups.push(rollouts.by_ref().take(rao.trees).collect());
@@ -132,22 +148,20 @@ pub async fn optimize<D: Domain>(
             // One that taught something says more than one in which all trees did alike.
             let taught = credits.iter().position(|group| group.iter().any(|tree| tree.teaches));
             let shown = taught.unwrap_or(0);
-            arm.recorder
-                .group(arm.name, spent.steps, &groups[shown], &credits[shown])?;
-            recorded += 1;
+            arm.recorder.group(name, spent.steps, &groups[shown], &credits[shown])?;
+            cursor.recorded += 1;
         }
         let lr = learning_rate(rao, position);
         let version = trainee.version();
-        let reports = update(trainee, &groups, &credits, rao, lr, &mut shuffle)?;
+        let reports = update(trainee, &groups, &credits, rao, lr, &mut cursor.random)?;
         trainee.publish(&mut engine, &config.rollout)?;
         let train_seconds = clock.elapsed().as_secs_f64();
 
         let tokens: u64 = groups.iter().flatten().map(Rollout::tokens).sum();
-        spent.tokens += tokens;
         let step = StepMetrics {
-            phase: arm.name,
+            phase: name,
             step: spent.steps,
-            tokens_total: spent.tokens,
+            tokens_total: spent.tokens + tokens,
             lr,
             rollout_seconds,
             train_seconds,
@@ -155,18 +169,28 @@ pub async fn optimize<D: Domain>(
             ..StepMetrics::of(&groups, &credits, &reports, version, rao.staleness_max)?
         };
         if let Some(warning) = step.mismatch.and_then(|mismatch| watch.observe(mismatch)) {
-            phase.warn(&format!("{}, step {}: {warning}", arm.name, step.step));
+            phase.warn(&format!("{name}, step {}: {warning}", step.step));
         }
         if let Some(incident) = &step.incident {
             let warning = incident::warning(incident);
-            phase.warn(&format!("{}, step {}: {warning}", arm.name, step.step));
+            phase.warn(&format!("{name}, step {}: {warning}", step.step));
         }
-        spent.steps += 1;
+        cursor = Cursor {
+            spent: Spent {
+                steps: spent.steps + 1,
+                tokens: spent.tokens + tokens,
+                seconds: before + started.elapsed().as_secs_f64(),
+            },
+            warned: watch.warned,
+            told: incidents.told.clone(),
+            ..cursor
+        };
         phase.set(position as u64 + 1, &step.line());
-        metrics.write(&step)?;
+        session.write(&step)?;
+        session.score(step.root_success);
+        session.stepped(&cursor, trainee, progress.is_stopped())?;
     }
-    spent.seconds = started.elapsed().as_secs_f64();
-    Ok(spent)
+    Ok(cursor.spent)
 }
 
 /// What an update maximises.

@@ -1,8 +1,9 @@
 //! The main job, on one page: warm start, recursive agent optimization, the flat twin, evaluation.
 
-use super::metrics::Metrics;
-use super::optimize::{Arm, Budget, optimize};
-use super::{TrainError, warm_start};
+use super::TrainError;
+use super::checkpoint::{Checkpoints, Cursor, Saved, Session, Stage};
+use super::optimize::{Arm, Budget, Spent, optimize};
+use super::warmstart::{self, warm_start};
 use crate::backend::memory::{Memory, peak};
 use crate::backend::{BackendError, Trainee};
 use crate::config::Config;
@@ -12,15 +13,17 @@ use crate::evaluate::{Scores, Suite, first_trees, judge};
 use crate::record::Recorder;
 use crate::rollout::Progress;
 use crate::run::{RunDir, Summary};
+use rao_tree::WeightsVersion;
 use std::sync::Arc;
-use std::time::Instant;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How the main job ended.
 #[derive(Debug)]
 pub enum Outcome {
     /// To its end.
     Finished(Box<Summary>),
-    /// Somebody asked to stop. The policies that were trained so far are in the run directory.
+    /// Somebody asked to stop. What was trained so far is in the run directory, and goes on from there.
     Interrupted,
 }
 
@@ -28,7 +31,8 @@ pub enum Outcome {
 pub struct Plan<'a, D: Domain> {
     config: &'a Config,
     domain: &'a D,
-    base: Trainee,
+    /// None where there may be a checkpoint to begin with.
+    base: Option<Trainee>,
     memory: Memory,
     tasks: Vec<&'a D::Task>,
 }
@@ -39,6 +43,16 @@ impl<'a, D: Domain> Plan<'a, D> {
     /// # Errors
     /// [`TrainError`].
     pub fn new(config: &'a Config, domain: &'a D) -> Result<Self, TrainError> {
+        let plan = Self::to_resume(config, domain)?;
+        let base = Some(Trainee::new(config)?);
+        Ok(Self { base, ..plan })
+    }
+
+    /// The same for a run that was begun: its policy is in its directory.
+    ///
+    /// # Errors
+    /// [`TrainError`].
+    pub fn to_resume(config: &'a Config, domain: &'a D) -> Result<Self, TrainError> {
         let of = |difficulty| {
             let tasks = domain.train().iter();
             tasks.filter(move |task| task.difficulty() == difficulty)
@@ -57,17 +71,17 @@ impl<'a, D: Domain> Plan<'a, D> {
         Ok(Self {
             config,
             domain,
-            base: Trainee::new(config)?,
+            base: None,
             memory,
             tasks: of(difficulty).collect(),
         })
     }
 }
 
-/// Trains and evaluates what was planned, and leaves everything in `run`.
+/// Trains and evaluates what was planned, and leaves everything in `run`; goes on from its newest checkpoint where there is one.
 ///
 /// # Errors
-/// [`TrainError`]; what had been written by then stays in the run directory.
+/// [`TrainError`]; what had been written by then stays in the run directory, and the checkpoints are whole.
 pub async fn quickstart<D: Domain>(
     plan: Plan<'_, D>,
     run: &RunDir,
@@ -76,90 +90,72 @@ pub async fn quickstart<D: Domain>(
     let Plan {
         config,
         domain,
-        mut base,
+        base,
         memory,
         tasks,
     } = plan;
-    let started = Instant::now();
-    let recorder = Recorder::new(run, config.record.groups);
-    let mut metrics = Metrics::create(&run.path().join("metrics.jsonl"))?;
-
-    let phase = Phase::of_steps("warm start", config.warmstart.steps as u64, progress);
-    warm_start(&mut base, domain, config, &mut metrics, &phase, progress)?;
-    base.save(&run.policy("base"))?;
-    base.retire()?;
-    if progress.is_stopped() {
-        return Ok(Outcome::Interrupted);
+    let checkpoints = Checkpoints::new(run, &config.checkpoint)?;
+    let saved = checkpoints.newest()?;
+    if let Some(saved) = saved.as_ref().filter(|saved| saved.by != VERSION) {
+        eprintln!(
+            "rao: warning: {} was written by rao {}: what follows may differ in the last bits",
+            saved.path.display(),
+            saved.by
+        );
     }
-    phase.end("cloned the teacher");
-
-    let mut recursive = base.fork(&config.rao)?;
-    let phase = Phase::of_steps("RAO", config.rao.steps as u64, progress);
-    let arm = Arm {
-        name: "recursive",
-        depth: config.limits.depth,
-        budget: Budget::Steps,
-        tasks: tasks.clone(),
-        seed: crate::seed::derive(config.seed, &[1]),
-        recorder: &recorder,
-    };
-    let spent = optimize(&mut recursive, domain, arm, config, &mut metrics, &phase, progress).await?;
-    phase.end(&format!(
-        "{} steps, {} environment tokens, {:.0} s",
-        spent.steps, spent.tokens, spent.seconds
-    ));
-    recursive.save(&run.policy("recursive"))?;
-    recursive.retire()?;
-
-    let mut flat = None;
-    if config.flat.enabled && !progress.is_stopped() {
-        let mut twin = base.fork(&config.rao)?;
-        let phase = Phase::of_steps("flat twin", config.rao.steps as u64, progress);
-        let arm = Arm {
-            name: "flat",
-            depth: 0,
-            budget: Budget::Tokens(spent.tokens),
-            tasks,
-            seed: crate::seed::derive(config.seed, &[2]),
-            recorder: &recorder,
-        };
-        let spent = optimize(&mut twin, domain, arm, config, &mut metrics, &phase, progress).await?;
-        phase.end(&format!(
-            "{} steps, {} environment tokens, {:.0} s",
-            spent.steps, spent.tokens, spent.seconds
-        ));
-        twin.save(&run.policy("flat"))?;
-        twin.retire()?;
-        flat = Some(twin);
-    }
-    let train_seconds = started.elapsed().as_secs_f64();
-    if progress.is_stopped() {
-        return Ok(Outcome::Interrupted);
-    }
-
-    let evaluator = Evaluator {
+    let mut training = Training {
         config,
         domain,
-        recorder: &recorder,
+        run,
+        tasks,
+        session: Session::open(run, config, checkpoints, saved.as_ref().map(|saved| &saved.state))?,
+        recorder: Recorder::new(run, config.record.groups),
         progress,
     };
-    let recursive = evaluator
-        .scores(&recursive, "recursive", "eval: RAO", config.eval.limits.depth)
+    let stage = saved
+        .as_ref()
+        .map_or(Stage::Warmstart, |saved| saved.state.cursor.stage);
+
+    let base = if stage == Stage::Warmstart {
+        training.warm_start(base, saved.as_ref())?
+    } else {
+        Some(Trainee::reopen(&run.policy(Stage::Warmstart.policy()), config)?)
+    };
+    let Some(base) = base else {
+        return Ok(Outcome::Interrupted);
+    };
+    let Some(recursive) = training.arm(&base, Stage::Recursive, saved.as_ref()).await? else {
+        return Ok(Outcome::Interrupted);
+    };
+    let mut flat = None;
+    if config.flat.enabled {
+        flat = training.arm(&base, Stage::Flat, saved.as_ref()).await?;
+        if flat.is_none() {
+            return Ok(Outcome::Interrupted);
+        }
+    }
+    let train_seconds = match &saved {
+        Some(saved) if stage == Stage::Evaluation => saved.state.seconds,
+        _ => training.session.seconds(),
+    };
+
+    let depth = config.eval.limits.depth;
+    let recursive = training
+        .scores(&recursive, Stage::Recursive, "eval: RAO", depth)
         .await?;
     let flat = match flat {
-        Some(twin) => Some(evaluator.scores(&twin, "flat", "eval: flat", 0).await?),
+        Some(twin) => Some(training.scores(&twin, Stage::Flat, "eval: flat", 0).await?),
         None => None,
     };
     if progress.is_stopped() {
         return Ok(Outcome::Interrupted);
     }
-    let total_seconds = started.elapsed().as_secs_f64();
     let summary = Summary {
         environment: config.environment,
         recursive,
         flat,
         train_seconds,
-        total_seconds,
+        total_seconds: training.session.seconds(),
         seed: config.seed,
         memory_predicted: memory.total(),
         memory_peak: peak(),
@@ -168,22 +164,113 @@ pub async fn quickstart<D: Domain>(
     Ok(Outcome::Finished(Box::new(summary)))
 }
 
-/// Evaluates policies of a run.
-struct Evaluator<'a, D> {
+/// A run under way.
+struct Training<'a, D: Domain> {
     config: &'a Config,
     domain: &'a D,
-    recorder: &'a Recorder,
+    run: &'a RunDir,
+    tasks: Vec<&'a D::Task>,
+    session: Session,
+    recorder: Recorder,
     progress: &'a Arc<Progress>,
 }
 
-impl<D: Domain> Evaluator<'_, D> {
+impl<D: Domain> Training<'_, D> {
+    /// The policy after the warm start; `None` if somebody asked to stop.
+    fn warm_start(&mut self, base: Option<Trainee>, saved: Option<&Saved>) -> Result<Option<Trainee>, TrainError> {
+        let config = self.config;
+        let (mut base, cursor) = match (saved, base) {
+            (Some(saved), _) => {
+                let mut base = Trainee::reopen(&saved.path, config)?;
+                base.resume(&saved.path, WeightsVersion(saved.state.weights))?;
+                (base, saved.state.cursor.clone())
+            }
+            (None, Some(base)) => (base, warmstart::begin(config)),
+            (None, None) => (Trainee::new(config)?, warmstart::begin(config)),
+        };
+        let phase = Phase::of_steps("warm start", config.warmstart.steps as u64, self.progress);
+        let write = (&mut self.session, &phase);
+        let spent = warm_start(&mut base, self.domain, cursor, config, write, self.progress)?;
+        if self.progress.is_stopped() {
+            return Ok(None);
+        }
+        phase.end("cloned the teacher");
+        self.end(Stage::Warmstart, spent, &mut base)?;
+        Ok(Some(base))
+    }
+
+    /// The policy that an arm ends with; `None` if somebody asked to stop.
+    async fn arm(
+        &mut self,
+        base: &Trainee,
+        stage: Stage,
+        saved: Option<&Saved>,
+    ) -> Result<Option<Trainee>, TrainError> {
+        let (config, progress) = (self.config, self.progress);
+        let saved = saved.filter(|saved| saved.state.cursor.stage >= stage);
+        if saved.is_some_and(|saved| saved.state.cursor.stage > stage) {
+            return Ok(Some(base.fork_from(&self.run.policy(stage.policy()), config)?));
+        }
+        let (name, number, depth, budget) = match stage {
+            Stage::Flat => {
+                let tokens = self.session.recursive().map_or(0, |spent| spent.tokens);
+                ("flat twin", 2, 0, Budget::Tokens(tokens))
+            }
+            _ => ("RAO", 1, config.limits.depth, Budget::Steps),
+        };
+        let seed = crate::seed::derive(config.seed, &[number]);
+        let (mut trainee, cursor) = match saved {
+            Some(saved) if saved.state.cursor.spent.steps > 0 => {
+                let mut trainee = base.fork_from(&saved.path, config)?;
+                trainee.resume(&saved.path, WeightsVersion(saved.state.weights))?;
+                (trainee, saved.state.cursor.clone())
+            }
+            _ => (base.fork(&config.rao)?, Arm::<D::Task>::begin(stage, seed)),
+        };
+        let phase = Phase::of_steps(name, config.rao.steps as u64, progress);
+        let arm = Arm {
+            stage,
+            depth,
+            budget,
+            tasks: self.tasks.clone(),
+            seed,
+            recorder: &self.recorder,
+        };
+        let write = (&mut self.session, &phase);
+        let spent = optimize(&mut trainee, self.domain, arm, cursor, config, write, progress).await?;
+        if progress.is_stopped() {
+            return Ok(None);
+        }
+        phase.end(&format!(
+            "{} steps, {} environment tokens, {:.0} s",
+            spent.steps, spent.tokens, spent.seconds
+        ));
+        self.end(stage, spent, &mut trainee)?;
+        Ok(Some(trainee))
+    }
+
+    /// A stage has ended: keeps its policy, and says where the next one begins.
+    fn end(&mut self, stage: Stage, spent: Spent, trainee: &mut Trainee) -> Result<(), TrainError> {
+        trainee.save(&self.run.policy(stage.policy()))?;
+        trainee.retire()?;
+        self.session.finish(stage, spent);
+        let next = match stage {
+            Stage::Warmstart => Stage::Recursive,
+            Stage::Recursive if self.config.flat.enabled => Stage::Flat,
+            _ => Stage::Evaluation,
+        };
+        // The seed is the next stage's own affair, which begins anew.
+        self.session.save(&Cursor::new(next, 0), None)
+    }
+
     /// Scores a policy and keeps a tree of every difficulty.
-    async fn scores(&self, policy: &Trainee, arm: &str, name: &'static str, depth: u8) -> Result<Scores, TrainError> {
+    async fn scores(&self, policy: &Trainee, arm: Stage, name: &'static str, depth: u8) -> Result<Scores, TrainError> {
         let Self {
             config,
             domain,
             recorder,
             progress,
+            ..
         } = self;
         let mut engine = policy.exact_engine(&config.rollout, config.threads)?.reserved();
         let suite = Suite::of(*domain);
@@ -191,7 +278,7 @@ impl<D: Domain> Evaluator<'_, D> {
         let scores = judge(&mut engine, &suite, config, seat, name, progress, |_| ()).await?;
         if recorder.is_on() && !progress.is_stopped() {
             for (difficulty, tree) in first_trees(&mut engine, &suite, config, seat, progress).await? {
-                recorder.tree(&format!("{arm}-eval-{difficulty}"), &tree)?;
+                recorder.tree(&format!("{}-eval-{difficulty}", arm.name()), &tree)?;
             }
         }
         Ok(scores)

@@ -6,6 +6,8 @@
 //! A file is a series of records (those of TFRecord): the length as u64, its checksum, a message, its checksum, all little endian. A message
 //! is an `Event`, of which only the fields that scalars need are written: <https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/event.proto>.
 
+use super::checkpoint::Stage;
+use super::metrics::cut;
 use prost::Message;
 use serde_json::Value;
 use std::collections::{BTreeMap, btree_map::Entry};
@@ -14,6 +16,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Begins the names that TensorBoard knows its files by.
+const PREFIX: &str = "events.out.tfevents.";
+
 /// The event files of a run.
 pub(super) struct EventFiles {
     directory: PathBuf,
@@ -21,13 +26,37 @@ pub(super) struct EventFiles {
 }
 
 impl EventFiles {
-    /// Makes the directory; that of a phase comes with its first step.
-    pub(super) fn create(directory: PathBuf) -> io::Result<Self> {
-        std::fs::create_dir(&directory)?;
-        Ok(Self {
-            directory,
-            by_phase: BTreeMap::new(),
-        })
+    /// Opens the directory, and cuts the file of every stage back to a length that [`sync`](Self::sync) gave; what stages without a length left is
+    /// removed. That of a stage comes with its first step.
+    pub(super) fn open(directory: PathBuf, lengths: &BTreeMap<Stage, u64>) -> io::Result<Self> {
+        std::fs::create_dir_all(&directory)?;
+        let mut by_phase = BTreeMap::new();
+        for stage in Stage::ALL {
+            let folder = directory.join(stage.name());
+            match lengths.get(&stage) {
+                Some(&length) => {
+                    let path = event_file(&folder)?;
+                    let mut file = File::options().write(true).open(&path)?;
+                    cut(&mut file, &path, length)?;
+                    by_phase.insert(stage.name().to_owned(), BufWriter::new(file));
+                }
+                None if folder.exists() => std::fs::remove_dir_all(&folder)?,
+                None => {}
+            }
+        }
+        Ok(Self { directory, by_phase })
+    }
+
+    /// Brings everything to the disk, and returns how long the files are, in bytes.
+    pub(super) fn sync(&mut self) -> io::Result<BTreeMap<Stage, u64>> {
+        let mut lengths = BTreeMap::new();
+        for stage in Stage::ALL {
+            if let Some(file) = self.by_phase.get(stage.name()) {
+                file.get_ref().sync_data()?;
+                lengths.insert(stage, file.get_ref().metadata()?.len());
+            }
+        }
+        Ok(lengths)
     }
 
     /// Appends the numbers of one step and hands them to the operating system. A line of metrics without `phase` and `step` has no place here.
@@ -44,13 +73,28 @@ impl EventFiles {
     }
 }
 
+/// The one file of a stage.
+fn event_file(folder: &Path) -> io::Result<PathBuf> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+        {
+            return Ok(path);
+        }
+    }
+    let message = format!("{}: the event file is missing", folder.display());
+    Err(io::Error::new(io::ErrorKind::NotFound, message))
+}
+
 /// A new file with the event that every reader expects first.
 fn begin(directory: &Path) -> io::Result<BufWriter<File>> {
     std::fs::create_dir(directory)?;
     let wall_time = wall_time();
     // TensorBoard finds its files by the middle of their name and takes them in the order of the number. The last part is the host's in
     // files of others; a run directory does not say where it was made.
-    let name = format!("events.out.tfevents.{:010}.rao", wall_time as u64);
+    let name = format!("{PREFIX}{:010}.rao", wall_time as u64);
     let mut file = BufWriter::new(File::create_new(directory.join(name))?);
     file.write_all(&record(&Event::version(wall_time)))?;
     Ok(file)
@@ -207,7 +251,7 @@ mod tests {
     fn every_phase_has_a_file_that_reads_back() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("tensorboard");
-        let mut files = EventFiles::create(root.clone()).unwrap();
+        let mut files = EventFiles::open(root.clone(), &BTreeMap::new()).unwrap();
         let lines = [
             json!({ "phase": "recursive", "step": 0, "loss": -0.1, "incident": null, "refused": {}, "advantage_mass": [0.75, 0.25] }),
             json!({ "phase": "recursive", "step": 1, "loss": 0.0, "incident": "it panicked", "refused": { "depth": 7 } }),
@@ -238,6 +282,22 @@ mod tests {
         // Values are of single precision; there is no other in these files.
         assert_eq!(tags(&of_phase("flat")[1]), [("tokens_total", 16_777_216.0)]);
         assert_eq!(std::fs::read_dir(&root).unwrap().count(), 2);
-        assert!(EventFiles::create(root).is_err(), "nothing is overwritten");
+
+        // Cut back to where it was, and on from there; what came later is gone.
+        let mut lengths = files.sync().unwrap();
+        lengths.remove(&Stage::Flat);
+        files
+            .write(&json!({ "phase": "recursive", "step": 2, "loss": 7.0 }))
+            .unwrap();
+        let mut files = EventFiles::open(root.clone(), &lengths).unwrap();
+        assert_eq!(of_phase("recursive").len(), 3);
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 1);
+        files
+            .write(&json!({ "phase": "recursive", "step": 2, "loss": 8.0 }))
+            .unwrap();
+        assert_eq!(tags(&of_phase("recursive")[3]), [("loss", 8.0)]);
+        let longer = BTreeMap::from([(Stage::Recursive, 1 << 20)]);
+        let error = EventFiles::open(root, &longer).err().unwrap().to_string();
+        assert!(error.contains("when the checkpoint was written"), "{error}");
     }
 }

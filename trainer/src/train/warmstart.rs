@@ -2,8 +2,12 @@
 //!
 //! Without delegation in the prior, RAO removes what little there is: successes come from nodes that need no child.
 
+use super::optimize::Spent;
 use super::tasks::TaskOrder;
-use super::{TrainError, metrics::Metrics};
+use super::{
+    TrainError,
+    checkpoint::{Cursor, Session, Stage},
+};
 use crate::backend::{Objective, Sequence, Trainee};
 use crate::config::Config;
 use crate::display::Phase;
@@ -14,35 +18,45 @@ use rand::{RngExt, seq::IndexedRandom};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Depth caps that the teacher is shown, so that the policy has seen DEEP at every level.
 const DEPTHS: [u8; 4] = [1, 2, 3, 8];
 
-/// Trains `trainee` to imitate the teacher on EASY tasks.
+/// Where the warm start begins.
+#[must_use]
+pub fn begin(config: &Config) -> Cursor {
+    Cursor::new(Stage::Warmstart, crate::seed::derive(seed(config), &[1]))
+}
+
+fn seed(config: &Config) -> u64 {
+    crate::seed::derive(config.seed, &[0x3a97])
+}
+
+/// Trains `trainee` to imitate the teacher on EASY tasks, from where it stands; on a stop, the step under way is finished and a checkpoint written.
 ///
 /// # Errors
 /// [`TrainError`].
 pub fn warm_start<D: Domain>(
     trainee: &mut Trainee,
     domain: &D,
+    mut cursor: Cursor,
     config: &Config,
-    metrics: &mut Metrics,
-    phase: &Phase,
+    (session, phase): (&mut Session, &Phase),
     progress: &Arc<Progress>,
-) -> Result<(), TrainError> {
+) -> Result<Spent, TrainError> {
+    let started = Instant::now();
+    let before = cursor.spent.seconds;
     let warm = &config.warmstart;
-    let seed = crate::seed::derive(config.seed, &[0x3a97]);
-    if warm.steps == 0 {
-        return Ok(());
+    if cursor.spent.steps >= warm.steps {
+        return Ok(cursor.spent);
     }
-    let lessons = lessons(domain, config, trainee.vocab(), seed, progress)?;
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(crate::seed::derive(seed, &[1]));
-    for step in 0..warm.steps {
-        if progress.is_stopped() {
-            break;
-        }
+    let lessons = lessons(domain, config, trainee.vocab(), seed(config), progress)?;
+    // A stop leaves lessons out: then nothing is learned from the rest.
+    while cursor.spent.steps < warm.steps && !progress.is_stopped() {
+        let step = cursor.spent.steps;
         let batch: Vec<Sequence<'_>> = (0..warm.nodes)
-            .filter_map(|_| lessons.choose(&mut random))
+            .filter_map(|_| lessons.choose(&mut cursor.random))
             .map(|transcript| Sequence {
                 transcript,
                 weights: vec![1.0; transcript.actions.len()],
@@ -54,10 +68,16 @@ pub fn warm_start<D: Domain>(
             0.3 * warm.lr
         };
         let report = trainee.update(&batch, Objective::Reinforce, 1.0, lr)?;
-        metrics.write(&serde_json::json!({ "phase": "warmstart", "step": step, "lr": lr, "loss": report.loss, "grad_norm": report.grad_norm }))?;
+        session.write(&serde_json::json!({ "phase": Stage::Warmstart.name(), "step": step, "lr": lr, "loss": report.loss, "grad_norm": report.grad_norm }))?;
         phase.set(step as u64 + 1, &format!("cross-entropy {:.3}", report.loss));
+        cursor.spent = Spent {
+            steps: step + 1,
+            tokens: 0,
+            seconds: before + started.elapsed().as_secs_f64(),
+        };
+        session.stepped(&cursor, trainee, progress.is_stopped())?;
     }
-    Ok(())
+    Ok(cursor.spent)
 }
 
 /// The contexts of all nodes of the teacher's trees.
@@ -116,6 +136,7 @@ fn lessons<D: Domain>(
         trees_in_flight: 64,
         grader: Grader::Nobody,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::clone(progress),
     };
     let rollouts = Worker::new(domain.teacher(warm.teacher, vocab)).rollout(next, &settings)?;

@@ -281,6 +281,7 @@ pub async fn run_graded<H: Environment<Error = HarnessError> + Send + 'static>(
         trees_in_flight: 1,
         grader,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     };
     let limits = Limits {

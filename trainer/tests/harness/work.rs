@@ -49,6 +49,7 @@ where
         trees_in_flight: 4,
         grader: Grader::Nobody,
         sink: None,
+        cancel_on_stop: true,
         progress: Arc::new(Progress::default()),
     };
     let said = format!("```python\n{program}```");

@@ -95,7 +95,11 @@ impl AdamW {
         let moments = match &self.moments {
             Moments::Flat { .. } => {
                 let flat = |prefix: &str| {
-                    let count = self.tensors.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+                    let count = self
+                        .tensors
+                        .iter()
+                        .map(|(_, shape)| shape.iter().product::<usize>())
+                        .sum();
                     let mut all = Vec::with_capacity(count);
                     for (name, shape) in &self.tensors {
                         let name = format!("{prefix}{name}");

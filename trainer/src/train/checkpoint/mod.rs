@@ -1,0 +1,320 @@
+//! Checkpoints: what an interrupted run goes on from, so that it ends as it would have without the interruption, to the last bit on the CPU.
+//!
+//! ```text
+//! checkpoints/recursive-000040/    about to take step 40 of the recursive arm
+//!   config.json, model.safetensors   the policy (or the adapter, as PEFT has it)
+//!   optimizer.safetensors            the optimizer's moments and steps
+//!   state.json                       everything else, and the length and checksum of every file
+//! ```
+//!
+//! One is written beside its place, every file of it brought to the disk, and renamed: it is there whole or not at all. What the order of tasks,
+//! the lessons and the seeds of trees need is in the configuration and the step, so that only the generators that go on from step to step
+//! are kept. `metrics.jsonl` and the event files of TensorBoard are cut back to where they were.
+
+mod session;
+mod state;
+
+pub use session::Session;
+pub use state::{Cursor, Stage, State};
+
+use crate::backend::{BackendError, Trainee};
+use crate::config::Checkpoint;
+use crate::run::{CONFIG, RunDir, RunError, at, sync_folder, write_whole};
+use state::{Files, STATE, Written, files_of};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Begins the names of what is on its way in or out.
+const HIDDEN: &str = ".";
+const PARTIAL: &str = ".partial";
+const REMOVED: &str = ".removed";
+
+/// A run cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// The disk or its permissions.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not as it was written.
+    #[error(
+        "{path}: {what}; remove {checkpoint} to go on from the one before it, or from the beginning where there is none"
+    )]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// The checkpoint that it belongs to.
+        checkpoint: PathBuf,
+    },
+    /// Written by a version of this program that keeps other things.
+    #[error(
+        "{path} has format {found}, this version reads {}: go on with rao {by}, which wrote it",
+        state::FORMAT
+    )]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The version that wrote it.
+        by: String,
+    },
+    /// Of another configuration.
+    #[error(
+        "{checkpoint} was written under another config.toml than {run} has now: put the old one back, or train anew in another directory"
+    )]
+    Foreign {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// The run.
+        run: PathBuf,
+    },
+}
+
+/// The checkpoints of a run.
+#[derive(Debug)]
+pub struct Checkpoints {
+    run: PathBuf,
+    folder: PathBuf,
+    keep: usize,
+    /// Checksum of the run's configuration.
+    config: u32,
+    /// What was read of the policies that no longer change.
+    policies: RefCell<BTreeMap<Stage, Files>>,
+}
+
+/// A checkpoint that is whole.
+#[derive(Debug)]
+pub struct Saved {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Where the run stood.
+    pub state: State,
+    /// The version of this program that wrote it.
+    pub by: String,
+}
+
+impl Checkpoints {
+    /// Those of a run.
+    ///
+    /// # Errors
+    /// [`RunError::Io`]: its configuration cannot be read.
+    pub fn new(run: &RunDir, config: &Checkpoint) -> Result<Self, RunError> {
+        let path = run.path().join(CONFIG);
+        let text = std::fs::read(&path).map_err(at(&path))?;
+        Ok(Self {
+            run: run.path().to_owned(),
+            folder: run.path().join("checkpoints"),
+            keep: config.keep,
+            config: crc32c::crc32c(&text),
+            policies: RefCell::default(),
+        })
+    }
+
+    /// The newest, every byte of it checked; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ResumeError`]: it is not whole, or not of this run. Nothing is changed.
+    pub fn newest(&self) -> Result<Option<Saved>, ResumeError> {
+        let Some(place) = self.places()?.pop() else {
+            return Ok(None);
+        };
+        let checkpoint = self.folder.join(name(place));
+        let written = Written::read(&checkpoint)?;
+        if written.config != self.config {
+            let run = self.run.clone();
+            return Err(ResumeError::Foreign { checkpoint, run });
+        }
+        let cursor = &written.state.cursor;
+        if (cursor.stage, cursor.spent.steps) != place {
+            return Err(ResumeError::Damaged {
+                path: checkpoint.join(STATE),
+                what: format!("is that of step {} of {}", cursor.spent.steps, cursor.stage.name()),
+                checkpoint,
+            });
+        }
+        let read = |path: &Path| files_of(path).map_err(io_at(path));
+        written.files.check(&read(&checkpoint)?, &checkpoint, &checkpoint)?;
+        for (stage, files) in &written.policies {
+            let path = self.run.join(stage.policy());
+            files.check(&read(&path)?, &path, &checkpoint)?;
+        }
+        Ok(Some(Saved {
+            path: checkpoint,
+            state: written.state,
+            by: written.by,
+        }))
+    }
+
+    /// Writes one, with the policy that is being trained, if one is; and removes those that are not kept. `score` is the root success since the
+    /// last one of the arm.
+    ///
+    /// # Errors
+    /// [`BackendError`] or [`RunError`] within the result's error; those that were there before are as they were.
+    pub fn write(&self, state: &State, trainee: Option<&Trainee>, score: Option<f64>) -> Result<(), WriteError> {
+        std::fs::create_dir_all(&self.folder).map_err(at(&self.folder))?;
+        let partial = self.folder.join(PARTIAL);
+        let written = self.write_to(&partial, state, trainee, score);
+        if written.is_err() {
+            // Best effort: the error that matters is the one being reported.
+            let _ = remove(&partial);
+            return written;
+        }
+        let place = (state.cursor.stage, state.cursor.spent.steps);
+        let path = self.folder.join(name(place));
+        let moved = self
+            .discard(&path)
+            .and_then(|()| std::fs::rename(&partial, &path))
+            .and_then(|()| sync_folder(&self.folder));
+        moved.map_err(at(&path))?;
+        self.prune(place).map_err(at(&self.folder))?;
+        Ok(())
+    }
+
+    fn write_to(
+        &self,
+        partial: &Path,
+        state: &State,
+        trainee: Option<&Trainee>,
+        score: Option<f64>,
+    ) -> Result<(), WriteError> {
+        remove(partial)
+            .and_then(|()| std::fs::create_dir(partial))
+            .map_err(at(partial))?;
+        if let Some(trainee) = trainee {
+            trainee.save_training(partial)?;
+        }
+        let mut policies = BTreeMap::new();
+        for stage in state.policies() {
+            let mut known = self.policies.borrow_mut();
+            let files = match known.get(&stage) {
+                Some(files) => files.clone(),
+                None => {
+                    let path = self.run.join(stage.policy());
+                    let read = sync_folder(&path)
+                        .and_then(|()| sync_folder(&self.run))
+                        .and_then(|()| files_of(&path));
+                    known.entry(stage).or_insert(read.map_err(at(&path))?).clone()
+                }
+            };
+            policies.insert(stage, files);
+        }
+        let written = Written {
+            by: env!("CARGO_PKG_VERSION").into(),
+            config: self.config,
+            score,
+            state: state.clone(),
+            files: files_of(partial).map_err(at(partial))?,
+            policies,
+        };
+        write_whole(&partial.join(STATE), written.to_text().as_bytes())?;
+        Ok(())
+    }
+
+    /// Removes what was on its way in or out when a process ended, and checkpoints beyond those that are kept.
+    fn prune(&self, newest: (Stage, usize)) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(HIDDEN) {
+                remove(&entry.path())?;
+            }
+        }
+        let places = self.places_in()?;
+        let old = &places[..places.len().saturating_sub(self.keep)];
+        let mut best: BTreeMap<Stage, ((Stage, usize), f64)> = BTreeMap::new();
+        for &place in &places {
+            // One that cannot be read has no score, and goes when it is old.
+            let written = Written::read(&self.folder.join(name(place)));
+            if let Some(score) = written.ok().and_then(|written| written.score) {
+                let first = (place, score);
+                let best = best.entry(place.0).or_insert(first);
+                if score >= best.1 {
+                    *best = first;
+                }
+            }
+        }
+        for place in old {
+            let is_best = best.values().any(|(best, _)| best == place);
+            if !is_best && *place != newest {
+                self.discard(&self.folder.join(name(*place)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a directory away in one step, whatever there is in it.
+    fn discard(&self, path: &Path) -> io::Result<()> {
+        let away = self.folder.join(REMOVED);
+        remove(&away)?;
+        match std::fs::rename(path, &away) {
+            Ok(()) => remove(&away),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where there are checkpoints, the oldest first.
+    fn places(&self) -> Result<Vec<(Stage, usize)>, ResumeError> {
+        self.places_in().map_err(io_at(&self.folder))
+    }
+
+    fn places_in(&self) -> io::Result<Vec<(Stage, usize)>> {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut places = Vec::new();
+        for entry in entries {
+            places.extend(entry?.file_name().to_str().and_then(place));
+        }
+        places.sort_unstable();
+        Ok(places)
+    }
+}
+
+/// A checkpoint cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The policy.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// Anything else.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// `recursive-000040`.
+fn name((stage, step): (Stage, usize)) -> String {
+    format!("{}-{step:06}", stage.name())
+}
+
+fn place(name: &str) -> Option<(Stage, usize)> {
+    let (stage, step) = name.rsplit_once('-')?;
+    let stage = Stage::ALL.into_iter().find(|known| known.name() == stage)?;
+    let digits = step.len() >= 6 && step.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| Some((stage, step.parse().ok()?)))?
+}
+
+/// Removes a directory, which need not be there.
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> ResumeError {
+    let path = path.to_owned();
+    move |source| ResumeError::Io { path, source }
+}
