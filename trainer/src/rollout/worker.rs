@@ -14,14 +14,14 @@ const JUDGES: Duration = Duration::from_millis(20);
 /// Owns a policy and rolls trees out on it, on the thread that calls it.
 pub struct Worker<P> {
     policy: P,
-    /// Trees opened so far: names their contexts.
-    opened: u64,
+    /// Names of trees that were given so far: their contexts are named after them.
+    named: u64,
 }
 
 impl<P: Policy> Worker<P> {
     /// A worker around a policy.
     pub fn new(policy: P) -> Self {
-        Self { policy, opened: 0 }
+        Self { policy, named: 0 }
     }
 
     /// The policy, for publishing new weights between rollouts.
@@ -42,6 +42,13 @@ impl<P: Policy> Worker<P> {
         P::Error: Send + Sync + 'static,
     {
         let mut trees: Vec<TreeRun<E>> = Vec::new();
+        // After its job, so that a policy which looks at the names, as scripted ones may, does the same on any worker.
+        let names = self.named;
+        let mut name = |index: usize| {
+            let name = names + index as u64;
+            self.named = self.named.max(name + 1);
+            name
+        };
         let mut ended = Vec::new();
         let mut results = Vec::new();
         let (rulings, heard) = mpsc::channel::<Ruling>();
@@ -50,8 +57,7 @@ impl<P: Policy> Worker<P> {
                 && !settings.is_cancelled()
                 && let Some((index, job)) = next()
             {
-                trees.push(TreeRun::open(index, job, self.opened, self.policy.weights(), settings));
-                self.opened += 1;
+                trees.push(TreeRun::open(index, job, name(index), self.policy.weights(), settings));
             }
             for Ruling { tree, node, verdict } in heard.try_iter() {
                 if let Some(tree) = trees.iter_mut().find(|other| other.tag() == tree) {
@@ -75,8 +81,7 @@ impl<P: Policy> Worker<P> {
                 match next() {
                     None => return Ok(ended),
                     Some((index, job)) => {
-                        trees.push(TreeRun::open(index, job, self.opened, self.policy.weights(), settings));
-                        self.opened += 1;
+                        trees.push(TreeRun::open(index, job, name(index), self.policy.weights(), settings));
                         continue;
                     }
                 }
