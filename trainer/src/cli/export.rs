@@ -212,7 +212,10 @@ fn locate(path: &Path, arm: Option<Arm>) -> anyhow::Result<PathBuf> {
 
 /// What a policy speaks: what its run was about. One that has left its run is taken to speak TextCraft's language, as a checkpoint is.
 fn environment(path: &Path) -> anyhow::Result<EnvironmentName> {
-    let file = [Some(path), path.parent()]
+    // Its own, its run's, or from a checkpoint that of the run two levels up.
+    let parent = path.parent();
+    let checkpoints = parent.filter(|parent| parent.file_name().is_some_and(|name| name == "checkpoints"));
+    let file = [Some(path), parent, checkpoints.and_then(Path::parent)]
         .into_iter()
         .flatten()
         .map(|directory| directory.join("config.toml"))

@@ -10,6 +10,8 @@ use rao_trainer::rollout::InProcess;
 #[cfg(feature = "candle")]
 use rao_trainer::run::RunDir;
 use rao_trainer::sampler::{self, Sampler};
+#[cfg(feature = "candle")]
+use rao_trainer::train::checkpoint::{self, Stage};
 use std::path::PathBuf;
 
 /// Which policy of a run.
@@ -43,6 +45,38 @@ impl Arm {
     }
 }
 
+#[cfg(feature = "candle")]
+impl Arm {
+    /// Where the policy of a checkpoint lies: that of a step, or the best.
+    fn checkpoint(self, run: &RunDir, which: &str) -> anyhow::Result<PathBuf> {
+        let stage = match self {
+            Self::Recursive => Stage::Recursive,
+            Self::Flat => Stage::Flat,
+            Self::Base => Stage::Warmstart,
+        };
+        let all = checkpoint::list(run)?;
+        // Where a stage begins, it has no policy of its own.
+        let of_arm = || all.iter().filter(|entry| entry.stage == stage && entry.step > 0);
+        let found = match which {
+            "best" => checkpoint::best(&all, stage),
+            step => of_arm().find(|entry| step.parse() == Ok(entry.step)),
+        };
+        let steps: Vec<String> = of_arm().map(|entry| entry.step.to_string()).collect();
+        found.map(|entry| entry.path.clone()).with_context(|| {
+            format!(
+                "{} has no checkpoint {which} of {}: there are {}",
+                run.path().display(),
+                self.name(),
+                if steps.is_empty() {
+                    "none".to_owned()
+                } else {
+                    steps.join(", ")
+                }
+            )
+        })
+    }
+}
+
 /// Where a policy comes from and what samples it: what `rao eval` and `rao rollout` have in common.
 #[derive(clap::Args)]
 pub struct PolicyArgs {
@@ -52,6 +86,10 @@ pub struct PolicyArgs {
     /// Which policy of the run.
     #[arg(long, value_enum, default_value_t = Arm::Recursive)]
     pub arm: Arm,
+    /// A checkpoint of that arm in the place of its last policy: the step that it was written before, or `best`, the one after the steps with the
+    /// highest root success.
+    #[arg(long, value_name = "STEP|best")]
+    checkpoint: Option<String>,
     /// What samples it. Default: candle for a run, llama-cpp for a GGUF file.
     #[arg(long, value_enum)]
     backend: Option<Backend>,
@@ -90,9 +128,9 @@ impl PolicyArgs {
     /// configured) that samples it.
     pub fn open(&self, threads: Option<usize>) -> anyhow::Result<(InProcess<Sampler>, Config)> {
         if self.policy.is_file() {
-            if self.backend == Some(Backend::Candle) || self.quant.is_some() {
+            if self.backend == Some(Backend::Candle) || self.quant.is_some() || self.checkpoint.is_some() {
                 bail!(
-                    "{} is a GGUF file: llama.cpp samples it, as it is quantised; leave --backend and --quant out",
+                    "{} is a GGUF file: llama.cpp samples it, as it is quantised; leave --backend, --quant and --checkpoint out",
                     self.policy.display()
                 );
             }
@@ -135,7 +173,11 @@ impl PolicyArgs {
                 config.environment.name()
             );
         }
-        let policy = Trainee::load(&run.policy(self.arm.name()), &config).with_context(|| {
+        let path = match &self.checkpoint {
+            Some(checkpoint) => self.arm.checkpoint(&run, checkpoint)?,
+            None => run.policy(self.arm.name()),
+        };
+        let policy = Trainee::load(&path, &config).with_context(|| {
             format!(
                 "cannot load the {} policy of {}",
                 self.arm.name(),

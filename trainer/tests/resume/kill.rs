@@ -50,3 +50,60 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
         );
     }
 }
+
+#[test]
+fn of_the_checkpoints_the_newest_and_the_best_are_kept_and_any_is_a_policy() {
+    let here = tempfile::tempdir().unwrap();
+    let here = here.path();
+    let expected = Result::uninterrupted(
+        here,
+        &[
+            "rao.steps=12",
+            "checkpoint.every=3",
+            "checkpoint.keep=1",
+            "flat.enabled=false",
+        ],
+    );
+    let successes = expected.metrics.iter().filter(|line| line["phase"] == "recursive");
+    let successes: Vec<f64> = successes.map(|line| line["root_success"].as_f64().unwrap()).collect();
+    let means: Vec<f64> = successes
+        .chunks(3)
+        .map(|steps| steps.iter().sum::<f64>() / 3.0)
+        .collect();
+    let best = (0..4).max_by(|&a, &b| means[a].total_cmp(&means[b])).unwrap();
+    let best = format!("recursive-{:06}", 3 * (best + 1));
+    assert_eq!(
+        checkpoints(&here.join("run")),
+        ["evaluation-000000", &best],
+        "{means:?}"
+    );
+
+    let eval = |checkpoint: &str| {
+        let arguments = [
+            "eval",
+            "--policy",
+            "run",
+            "--tasks",
+            "easy",
+            "--json",
+            "--checkpoint",
+            checkpoint,
+        ];
+        common::rao(here, &arguments)
+    };
+    let step = best.trim_start_matches("recursive-").trim_start_matches('0');
+    assert_eq!(
+        without_clocks(serde_json::from_str(&common::stdout(&eval("best"))).unwrap()),
+        without_clocks(serde_json::from_str(&common::stdout(&eval(step))).unwrap())
+    );
+    let error = String::from_utf8(eval("7").stderr).unwrap();
+    assert!(
+        error.contains(&format!("run has no checkpoint 7 of recursive: there are {step}")),
+        "{error}"
+    );
+    let path = format!("run/checkpoints/{best}");
+    common::stdout(&common::rao(
+        here,
+        &["export", &path, "--quant", "f32", "-o", "best.gguf"],
+    ));
+}

@@ -119,7 +119,11 @@ impl Result {
         let summary = std::fs::read(run.join("summary.json")).unwrap();
         let mut policies = BTreeMap::new();
         for policy in ["base", "recursive", "flat"] {
-            for entry in std::fs::read_dir(run.join(policy)).unwrap() {
+            // The flat twin may be switched off.
+            let Ok(entries) = std::fs::read_dir(run.join(policy)) else {
+                continue;
+            };
+            for entry in entries {
                 let path = entry.unwrap().path();
                 let bytes = std::fs::read(&path).unwrap();
                 policies.insert(path.strip_prefix(run).unwrap().to_owned(), bytes);
@@ -154,10 +158,7 @@ impl Result {
         common::stdout(&common::rao(here, &arguments));
         let result = Self::of(&here.join("run"));
         let steps = |stage: &str| result.metrics.iter().filter(|line| line["phase"] == stage).count();
-        for stage in ["warmstart", "recursive", "flat"] {
-            assert!(steps(stage) > 1, "{stage}");
-        }
-        assert!(result.policies.len() >= 6);
+        assert!(steps("warmstart") > 1 && steps("recursive") > 1 && result.policies.len() >= 4);
         result
     }
 

@@ -22,10 +22,13 @@ use crate::config::Checkpoint;
 use crate::run::{CONFIG, RunDir, RunError, at, sync_folder, write_whole};
 use state::{Files, STATE, Written, files_of};
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Where they lie, in the run directory.
+const FOLDER: &str = "checkpoints";
 /// Begins the names of what is on its way in or out.
 const HIDDEN: &str = ".";
 const PARTIAL: &str = ".partial";
@@ -92,6 +95,52 @@ pub struct Checkpoints {
     policies: RefCell<BTreeMap<Stage, Files>>,
 }
 
+/// A checkpoint, as those see it who choose among them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its stage.
+    pub stage: Stage,
+    /// Steps of the stage that were taken.
+    pub step: usize,
+    /// Mean root success of the steps since the one before it, in 0..=1; `None` where a stage begins, and where it cannot be read.
+    pub score: Option<f64>,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// The checkpoints of a run, the oldest first.
+///
+/// # Errors
+/// [`RunError::Io`].
+pub fn list(run: &RunDir) -> Result<Vec<Entry>, RunError> {
+    let folder = run.path().join(FOLDER);
+    entries(&folder).map_err(at(&folder))
+}
+
+/// The one of a stage with the highest score, the newest of several.
+#[must_use]
+pub fn best(entries: &[Entry], stage: Stage) -> Option<&Entry> {
+    let scored = entries
+        .iter()
+        .filter(|entry| entry.stage == stage && entry.score.is_some());
+    scored.max_by(|a, b| a.score.partial_cmp(&b.score).unwrap_or(Ordering::Equal))
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<Entry>> {
+    let places = places(folder)?.into_iter().map(|place| {
+        let path = folder.join(name(place));
+        let (stage, step) = place;
+        let score = Written::read(&path).ok().and_then(|written| written.score);
+        Entry {
+            stage,
+            step,
+            score,
+            path,
+        }
+    });
+    Ok(places.collect())
+}
+
 /// A checkpoint that is whole.
 #[derive(Debug)]
 pub struct Saved {
@@ -113,7 +162,7 @@ impl Checkpoints {
         let text = std::fs::read(&path).map_err(at(&path))?;
         Ok(Self {
             run: run.path().to_owned(),
-            folder: run.path().join("checkpoints"),
+            folder: run.path().join(FOLDER),
             keep: config.keep,
             config: crc32c::crc32c(&text),
             policies: RefCell::default(),
@@ -125,7 +174,7 @@ impl Checkpoints {
     /// # Errors
     /// [`ResumeError`]: it is not whole, or not of this run. Nothing is changed.
     pub fn newest(&self) -> Result<Option<Saved>, ResumeError> {
-        let Some(place) = self.places()?.pop() else {
+        let Some(place) = places(&self.folder).map_err(io_at(&self.folder))?.pop() else {
             return Ok(None);
         };
         let checkpoint = self.folder.join(name(place));
@@ -228,24 +277,12 @@ impl Checkpoints {
                 remove(&entry.path())?;
             }
         }
-        let places = self.places_in()?;
-        let old = &places[..places.len().saturating_sub(self.keep)];
-        let mut best: BTreeMap<Stage, ((Stage, usize), f64)> = BTreeMap::new();
-        for &place in &places {
-            // One that cannot be read has no score, and goes when it is old.
-            let written = Written::read(&self.folder.join(name(place)));
-            if let Some(score) = written.ok().and_then(|written| written.score) {
-                let first = (place, score);
-                let best = best.entry(place.0).or_insert(first);
-                if score >= best.1 {
-                    *best = first;
-                }
-            }
-        }
-        for place in old {
-            let is_best = best.values().any(|(best, _)| best == place);
-            if !is_best && *place != newest {
-                self.discard(&self.folder.join(name(*place)))?;
+        let entries = entries(&self.folder)?;
+        let old = &entries[..entries.len().saturating_sub(self.keep)];
+        for entry in old {
+            let is_best = best(&entries, entry.stage) == Some(entry);
+            if !is_best && (entry.stage, entry.step) != newest {
+                self.discard(&entry.path)?;
             }
         }
         Ok(())
@@ -261,25 +298,21 @@ impl Checkpoints {
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Where there are checkpoints, the oldest first.
-    fn places(&self) -> Result<Vec<(Stage, usize)>, ResumeError> {
-        self.places_in().map_err(io_at(&self.folder))
+/// Where there are checkpoints, the oldest first.
+fn places(folder: &Path) -> io::Result<Vec<(Stage, usize)>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut places = Vec::new();
+    for entry in entries {
+        places.extend(entry?.file_name().to_str().and_then(place));
     }
-
-    fn places_in(&self) -> io::Result<Vec<(Stage, usize)>> {
-        let entries = match std::fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut places = Vec::new();
-        for entry in entries {
-            places.extend(entry?.file_name().to_str().and_then(place));
-        }
-        places.sort_unstable();
-        Ok(places)
-    }
+    places.sort_unstable();
+    Ok(places)
 }
 
 /// A checkpoint cannot be written.
