@@ -150,7 +150,7 @@ impl Arm {
         Self {
             depth,
             vocab,
-            seed: crate::seed::derive(config.seed, &[3]),
+            seed: crate::seed::derive(config.seed, &[crate::seed::EVALUATION]),
         }
     }
 }
@@ -347,7 +347,9 @@ pub fn settings(temperature: f32, vocab: usize, progress: &Arc<Progress>) -> Set
     }
 }
 
-fn limit(eval: &Eval, difficulty: Difficulty) -> usize {
+/// Tasks of this difficulty that are taken; 0 takes all.
+#[must_use]
+pub fn limit(eval: &Eval, difficulty: Difficulty) -> usize {
     match difficulty {
         Difficulty::Easy => eval.easy,
         Difficulty::Medium => eval.medium,

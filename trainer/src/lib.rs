@@ -40,6 +40,7 @@ pub mod experiment;
 pub mod judge;
 pub mod language;
 pub mod live;
+pub mod provenance;
 #[cfg(feature = "candle")]
 pub mod record;
 pub mod report;

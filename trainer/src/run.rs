@@ -3,6 +3,7 @@
 //! ```text
 //! runs/train-001/
 //!   config.toml       the resolved configuration
+//!   run.json          versions, machine and seeds, of every attempt
 //!   run.lock          held by the process that trains; empty
 //!   metrics.jsonl     one object per step, as it ended
 //!   tensorboard/      the same numbers as event files of TensorBoard, a directory per phase
@@ -17,6 +18,7 @@
 use crate::config::Config;
 use crate::environments::EnvironmentName;
 use crate::evaluate::Scores;
+use crate::provenance::Attempt;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
@@ -25,6 +27,8 @@ use std::sync::Arc;
 
 /// Name of the file that a process holds while it writes to the run.
 const LOCK: &str = "run.lock";
+/// Name of the file that says where the run comes from.
+const PROVENANCE: &str = "run.json";
 /// Ends the names of files that are being written.
 const PARTIAL: &str = ".partial";
 /// Name of the file that makes a directory a run.
@@ -121,6 +125,7 @@ impl RunDir {
         check_empty(&path)?;
         let run = Self { path, _lock: lock };
         run.write(CONFIG, config.to_toml()?.as_bytes())?;
+        run.begin(config)?;
         Ok(run)
     }
 
@@ -131,7 +136,15 @@ impl RunDir {
     pub fn resume(path: &Path) -> Result<Self, RunError> {
         let run = Self::open(path)?;
         let lock = lock(path)?;
-        Ok(Self { _lock: lock, ..run })
+        let run = Self { _lock: lock, ..run };
+        run.begin(&run.config()?)?;
+        Ok(run)
+    }
+
+    /// Writes down who trains here now.
+    fn begin(&self, config: &Config) -> Result<(), RunError> {
+        let before = std::fs::read(self.path.join(PROVENANCE)).unwrap_or_default();
+        self.write(PROVENANCE, &Attempt::now(config).append_to(&before))
     }
 
     /// Opens the directory of an earlier run, to read it.

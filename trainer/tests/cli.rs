@@ -50,6 +50,17 @@ fn a_run_learns_to_delegate_and_everything_it_leaves_reads_back() {
     }
     assert!(summary["train_seconds"].is_number() && summary["total_seconds"].is_number() && summary["seed"] == 1);
     memory_is_as_predicted(&summary);
+    let attempts: Value = serde_json::from_str(&read("run.json")).unwrap();
+    assert_eq!(attempts.as_array().unwrap().len(), 1);
+    let attempt = &attempts[0];
+    assert_eq!(
+        (&attempt["rao"], &attempt["seeds"]["run"]),
+        (&env!("CARGO_PKG_VERSION").into(), &1.into())
+    );
+    assert!(
+        attempt["packages"]["candle-core"].is_string() && attempt["seeds"]["flat"].is_u64(),
+        "{attempt}"
+    );
     // A third of the quickstart's optimization: far above the 0 of base and flat twin.
     let greedy = |arm: &str, difficulty: &str| summary[arm][difficulty]["greedy"].as_f64().unwrap();
     assert!(greedy("recursive", "medium") > 0.5, "{summary}");
@@ -239,6 +250,42 @@ fn a_policy_is_exported_for_other_programs() {
     let error = String::from_utf8(unknown.stderr).unwrap();
     assert!(error.contains("f32, f16, q8_0, q4_0"), "{error}");
     assert!(!here.join("x.gguf").exists() && !here.join("x").exists() && !here.join("absent").exists());
+}
+
+#[test]
+fn a_dry_run_says_what_a_run_would_do_and_does_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let printed = stdout(&rao(
+        here,
+        &[
+            "train",
+            "--dry-run",
+            "--set",
+            "flat.enabled=false",
+            "--set",
+            "eval.easy=7",
+        ],
+    ));
+    for line in [
+        "to train on       588 easy, 852 medium, 544 hard, 538 extreme",
+        "RAO               60 steps of 8 tasks x 8 trees on medium tasks",
+        "evaluation        the policy, greedy and at temperature 1: 7 easy, 213 medium, 136 hard, 16 extreme",
+        "moments of AdamW",
+        "it fits",
+    ] {
+        assert!(printed.contains(line), "{line}: {printed}");
+    }
+    let plan: Value = serde_json::from_str(&stdout(&rao(here, &["train", "--dry-run", "--json"]))).unwrap();
+    assert_eq!(
+        (
+            &plan["plan"]["held_out"]["extreme"],
+            &plan["plan"]["evaluated"]["extreme"]
+        ),
+        (&136.into(), &16.into())
+    );
+    assert_eq!(plan["plan"]["trained_parameters"], 96_768);
+    assert_eq!(std::fs::read_dir(here).unwrap().count(), 0);
 }
 
 #[test]

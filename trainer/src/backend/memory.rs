@@ -5,7 +5,7 @@ use super::{BackendError, WINDOW};
 use crate::config::{Backend, Config};
 use crate::environments::{Difficulty, EnvironmentName};
 use crate::sampler;
-use rao_backends::candle::{Footprint, ModelConfig, Update};
+use rao_backends::candle::{Footprint, LoraConfig, ModelConfig, Update};
 use rao_tree::Mask;
 use std::fmt;
 use std::path::Path;
@@ -47,21 +47,36 @@ pub struct DoesNotFit {
     pub memory: Memory,
 }
 
+/// How many numbers the policy of a run is made of, and how many of them learn. Of a checkpoint only `config.json` is read.
+///
+/// # Errors
+/// [`BackendError`]: the shape cannot be read, or the adapter does not fit it.
+pub fn parameters(config: &Config) -> Result<(usize, usize), BackendError> {
+    let (model, lora) = model(config)?;
+    let all = model.parameters();
+    Ok((all, lora.map_or(all, |lora| lora.parameters(&model))))
+}
+
+fn model(config: &Config) -> Result<(ModelConfig, Option<LoraConfig>), BackendError> {
+    let model = if config.model.path.is_empty() {
+        shape(config)?
+    } else {
+        ModelConfig::load(Path::new(&config.model.path))?
+    };
+    let lora = lora(&config.lora)?;
+    if let Some(lora) = &lora {
+        lora.validate(&model)?;
+    }
+    Ok((model, lora))
+}
+
 impl Memory {
     /// Of the run that a configuration describes. Of a checkpoint only `config.json` is read.
     ///
     /// # Errors
     /// [`BackendError`]: the shape cannot be read, or the adapter does not fit it.
     pub fn predict(config: &Config) -> Result<Self, BackendError> {
-        let model = if config.model.path.is_empty() {
-            shape(config)?
-        } else {
-            ModelConfig::load(Path::new(&config.model.path))?
-        };
-        let lora = lora(&config.lora)?;
-        if let Some(lora) = &lora {
-            lora.validate(&model)?;
-        }
+        let (model, lora) = model(config)?;
         let threads = sampler::threads(config.threads);
         let rao = &config.rao;
         let trees = rao.tasks * rao.trees;

@@ -1,5 +1,7 @@
 //! The command line: parses, calls the library, prints for people (or, with `--json`, for programs).
 
+#[cfg(feature = "candle")]
+mod dry_run;
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod eval;
 #[cfg(feature = "candle")]

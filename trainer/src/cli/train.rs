@@ -1,7 +1,6 @@
 //! `rao train`.
 
 use anyhow::Context;
-use rao_trainer::backend::memory::{Bytes, Memory, available};
 use rao_trainer::config::Config;
 use rao_trainer::environments::Domain;
 use rao_trainer::rollout::Progress;
@@ -22,7 +21,7 @@ Examples:
   rao train --set rao.estimator.lambda=0.4 --run runs/lambda
   rao train --print-config > my.toml; rao train --config my.toml
   rao train --resume runs/train-001                  go on after Ctrl-C, a crash or a full disk
-  rao train --set model.path=DIR --set lora.rank=16 --dtype bf16 --dry-run    a checkpoint: what it would take of memory
+  rao train --set model.path=DIR --set lora.rank=16 --dtype bf16 --dry-run    a checkpoint: what it would do, and take of memory
   rao train --set model.path=DIR --set lora.rank=16 --dtype bf16              and training it")]
 pub struct Args {
     /// Configuration in TOML; keys that it does not name keep their defaults.
@@ -43,7 +42,7 @@ pub struct Args {
     /// How a frozen base is kept, with lora.rank above 0: f32, bf16 or f16. Short for --set dtype=...
     #[arg(long, value_name = "TYPE")]
     dtype: Option<String>,
-    /// Say how much memory the run would take, by part, and do nothing.
+    /// Say what the run would do, and how much memory it would take, by part; and do nothing.
     #[arg(long)]
     dry_run: bool,
     /// Print the resolved configuration, every key with its value, and do nothing.
@@ -67,7 +66,7 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         return Ok(ExitCode::SUCCESS);
     }
     if args.dry_run {
-        return dry_run(&config, args.json);
+        return with_domain!(environments::domain(&config)?, domain => super::dry_run::run(&config, &domain, args.json));
     }
     with_domain!(environments::domain(&config)?, domain => train(&args, &config, &domain, progress).await)
 }
@@ -132,40 +131,4 @@ fn say(summary: &Summary, run: &RunDir, json: bool) -> anyhow::Result<()> {
         summary.total_seconds,
         run.path().display(),
     ))
-}
-
-/// What the run would take, and whether it fits.
-fn dry_run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let memory = Memory::predict(config)?;
-    let there = available(config);
-    let fits = memory.check(config).is_ok();
-    if json {
-        let parts: serde_json::Map<_, _> = memory
-            .parts()
-            .iter()
-            .map(|(part, bytes)| ((*part).to_owned(), (*bytes).into()))
-            .collect();
-        let found = serde_json::json!({ "parts": parts, "total": memory.total(), "available": there, "fits": fits });
-        super::print(&format!("{found}\n"))?;
-    } else {
-        let mut text: String = memory
-            .parts()
-            .iter()
-            .map(|(part, bytes)| {
-                let note = if Memory::is_estimate(part) {
-                    "   estimated: it depends on how large trees grow"
-                } else {
-                    ""
-                };
-                format!("{part:<18}{:>12}{note}\n", Bytes(*bytes).to_string())
-            })
-            .collect();
-        text += &format!("{:<18}{:>12}\n", "in all", Bytes(memory.total()).to_string());
-        if let Some(there) = there {
-            let verdict = if fits { "it fits" } else { "it does not fit" };
-            text += &format!("{:<18}{:>12}   {verdict}\n", "there are", Bytes(there).to_string());
-        }
-        super::print(&text)?;
-    }
-    Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -214,9 +214,9 @@ impl<D: Domain> Training<'_, D> {
         let (name, number, depth, budget) = match stage {
             Stage::Flat => {
                 let tokens = self.session.recursive().map_or(0, |spent| spent.tokens);
-                ("flat twin", 2, 0, Budget::Tokens(tokens))
+                ("flat twin", crate::seed::FLAT, 0, Budget::Tokens(tokens))
             }
-            _ => ("RAO", 1, config.limits.depth, Budget::Steps),
+            _ => ("RAO", crate::seed::RECURSIVE, config.limits.depth, Budget::Steps),
         };
         let seed = crate::seed::derive(config.seed, &[number]);
         let (mut trainee, cursor) = match saved {

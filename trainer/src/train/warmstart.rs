@@ -30,7 +30,7 @@ pub fn begin(config: &Config) -> Cursor {
 }
 
 fn seed(config: &Config) -> u64 {
-    crate::seed::derive(config.seed, &[0x3a97])
+    crate::seed::derive(config.seed, &[crate::seed::WARMSTART])
 }
 
 /// Trains `trainee` to imitate the teacher on EASY tasks, from where it stands; on a stop, the step under way is finished and a checkpoint written.
