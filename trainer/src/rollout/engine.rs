@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Carries out rollouts.
 #[async_trait]
 pub trait RolloutEngine<E>: Send {
-    /// Rolls out every job and returns the rollouts in the order of the jobs. Fewer come back only after [`super::Progress::stop`].
+    /// Rolls out every job and returns the rollouts in the order of the jobs. Fewer come back only after
+    /// [`super::Progress::stop`], under [`Settings::cancel_on_stop`].
     async fn rollout(&mut self, jobs: Vec<Job<E>>, settings: &Settings) -> Result<Vec<Rollout>, RolloutError>;
 }
 

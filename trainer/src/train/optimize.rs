@@ -67,7 +67,7 @@ pub struct Spent {
 }
 
 /// Trains `trainee` on the arm's tasks, from where the arm stands until the budget is spent or somebody asks to stop: then the step under way is
-/// finished, and a checkpoint written. The metrics of every step are written as it ends.
+/// finished, a checkpoint written, and `None` returned. The metrics of every step are written as it ends.
 ///
 /// # Errors
 /// [`TrainError`]: the policy or an update failed, or what belongs in the run directory could not be written. The trainee keeps its last good
@@ -80,7 +80,7 @@ pub async fn optimize<D: Domain>(
     config: &Config,
     (session, phase): (&mut Session, &Phase),
     progress: &Arc<Progress>,
-) -> Result<Spent, TrainError> {
+) -> Result<Option<Spent>, TrainError> {
     let started = Instant::now();
     let before = cursor.spent.seconds;
     let name = arm.stage.name();
@@ -111,14 +111,18 @@ pub async fn optimize<D: Domain>(
     let mut incidents = IncidentWatch {
         told: cursor.told.clone(),
     };
+    let mut stops = progress.is_stopped();
     loop {
         let spent = cursor.spent;
         let position = match arm.budget {
             Budget::Steps => spent.steps as f64,
             Budget::Tokens(tokens) => spent.tokens as f64 / tokens.max(1) as f64 * rao.steps as f64,
         };
-        if position >= rao.steps as f64 || progress.is_stopped() {
-            break;
+        if position >= rao.steps as f64 {
+            return Ok(Some(cursor.spent));
+        }
+        if stops {
+            return Ok(None);
         }
         let clock = Instant::now();
         let mut jobs = Vec::with_capacity(rao.tasks * rao.trees);
@@ -188,9 +192,10 @@ pub async fn optimize<D: Domain>(
         phase.set(position as u64 + 1, &step.line());
         session.write(&step)?;
         session.score(step.root_success);
-        session.stepped(&cursor, trainee, progress.is_stopped())?;
+        // Asked once: what stops the loop is what was saved for.
+        stops = progress.is_stopped();
+        session.stepped(&cursor, trainee, stops)?;
     }
-    Ok(cursor.spent)
 }
 
 /// What an update maximises.

@@ -190,10 +190,9 @@ impl<D: Domain> Training<'_, D> {
         };
         let phase = Phase::of_steps("warm start", config.warmstart.steps as u64, self.progress);
         let write = (&mut self.session, &phase);
-        let spent = warm_start(&mut base, self.domain, cursor, config, write, self.progress)?;
-        if self.progress.is_stopped() {
+        let Some(spent) = warm_start(&mut base, self.domain, cursor, config, write, self.progress)? else {
             return Ok(None);
-        }
+        };
         phase.end("cloned the teacher");
         self.end(Stage::Warmstart, spent, &mut base)?;
         Ok(Some(base))
@@ -237,10 +236,9 @@ impl<D: Domain> Training<'_, D> {
             recorder: &self.recorder,
         };
         let write = (&mut self.session, &phase);
-        let spent = optimize(&mut trainee, self.domain, arm, cursor, config, write, progress).await?;
-        if progress.is_stopped() {
+        let Some(spent) = optimize(&mut trainee, self.domain, arm, cursor, config, write, progress).await? else {
             return Ok(None);
-        }
+        };
         phase.end(&format!(
             "{} steps, {} environment tokens, {:.0} s",
             spent.steps, spent.tokens, spent.seconds

@@ -33,7 +33,8 @@ fn seed(config: &Config) -> u64 {
     crate::seed::derive(config.seed, &[crate::seed::WARMSTART])
 }
 
-/// Trains `trainee` to imitate the teacher on EASY tasks, from where it stands; on a stop, the step under way is finished and a checkpoint written.
+/// Trains `trainee` to imitate the teacher on EASY tasks, from where it stands; on a stop, the step under way is
+/// finished, a checkpoint written, and `None` returned.
 ///
 /// # Errors
 /// [`TrainError`].
@@ -44,16 +45,20 @@ pub fn warm_start<D: Domain>(
     config: &Config,
     (session, phase): (&mut Session, &Phase),
     progress: &Arc<Progress>,
-) -> Result<Spent, TrainError> {
+) -> Result<Option<Spent>, TrainError> {
     let started = Instant::now();
     let before = cursor.spent.seconds;
     let warm = &config.warmstart;
     if cursor.spent.steps >= warm.steps {
-        return Ok(cursor.spent);
+        return Ok(Some(cursor.spent));
     }
     let lessons = lessons(domain, config, trainee.vocab(), seed(config), progress)?;
     // A stop leaves lessons out: then nothing is learned from the rest.
-    while cursor.spent.steps < warm.steps && !progress.is_stopped() {
+    let mut stops = progress.is_stopped();
+    while cursor.spent.steps < warm.steps {
+        if stops {
+            return Ok(None);
+        }
         let step = cursor.spent.steps;
         let batch: Vec<Sequence<'_>> = (0..warm.nodes)
             .filter_map(|_| lessons.choose(&mut cursor.random))
@@ -75,9 +80,11 @@ pub fn warm_start<D: Domain>(
             tokens: 0,
             seconds: before + started.elapsed().as_secs_f64(),
         };
-        session.stepped(&cursor, trainee, progress.is_stopped())?;
+        // Asked once: what stops the loop is what was saved for.
+        stops = progress.is_stopped();
+        session.stepped(&cursor, trainee, stops)?;
     }
-    Ok(cursor.spent)
+    Ok(Some(cursor.spent))
 }
 
 /// The contexts of all nodes of the teacher's trees.

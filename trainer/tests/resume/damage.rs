@@ -3,9 +3,14 @@
 use super::*;
 use common::{rao, refused, stdout};
 
+/// Steps enough to be stopped among.
+const LONG: &str = "rao.steps=30";
+
 /// A run that was stopped in the middle of its recursive arm.
 fn stopped(here: &Path, more: &[&str]) -> PathBuf {
-    let mut child = begin(here, &arguments(more));
+    let mut settings = vec![LONG];
+    settings.extend(more);
+    let mut child = begin(here, &arguments(&settings));
     wait_until("two steps", || steps(here, "recursive") > 1);
     interrupt(&child);
     assert_eq!(end(&mut child).code(), Some(130), "{}", said(here));
@@ -25,7 +30,7 @@ fn why_not(run: &Path) -> String {
 #[test]
 fn a_checkpoint_that_is_damaged_or_foreign_is_named_and_the_one_before_it_goes_on() {
     let home = tempfile::tempdir().unwrap();
-    let expected = Result::uninterrupted(home.path(), &[]);
+    let expected = Result::uninterrupted(home.path(), &[LONG]);
     let here = tempfile::tempdir().unwrap();
     let run = stopped(here.path(), &[]);
     let names = checkpoints(&run);
