@@ -63,7 +63,8 @@ impl Attempt {
             rao: env!("CARGO_PKG_VERSION").into(),
             features: features
                 .into_iter()
-                .filter_map(|(name, built)| built.then(|| name.to_owned()))
+                .filter(|(_, built)| *built)
+                .map(|(name, _)| name.to_owned())
                 .collect(),
             packages: packages
                 .into_iter()

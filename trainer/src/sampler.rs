@@ -183,7 +183,7 @@ pub(crate) fn open_file(
         ..defaults
     };
     let sampler = LlamaCpp::load(file, version, options)?;
-    Ok(InProcess::new(vec![Sampler::LlamaCpp(sampler)]))
+    Ok(InProcess::new(vec![Sampler::LlamaCpp(sampler)]).with_stall(rollout.stall()))
 }
 
 /// This binary has no llama.cpp.

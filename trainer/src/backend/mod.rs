@@ -352,7 +352,7 @@ impl Trainee {
             let sampler = CandleSampler::new(Arc::clone(&weights), self.version, options);
             Sampler::Candle(Box::new(sampler))
         });
-        Ok(InProcess::new(samplers.collect()))
+        Ok(InProcess::new(samplers.collect()).with_stall(rollout.stall()))
     }
 
     /// An engine that samples these weights as `rollout` says, on so many threads; 0 takes one per core.

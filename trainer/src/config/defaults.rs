@@ -181,6 +181,7 @@ impl Default for Config {
                 quant: "q8_0".into(),
                 slots: 256,
                 cache: 256,
+                stall: 600.0,
             },
             rao: Rao {
                 steps: 60,
@@ -198,6 +199,7 @@ impl Default for Config {
                 ratio_low: 0.0,
                 mismatch_warn: 0.1,
                 staleness_max: 12,
+                failed_max: 0.5,
                 beta1: 0.9,
                 beta2: 0.95,
                 weight_decay: 0.017,

@@ -17,6 +17,7 @@ use rao_tree::Limits;
 use rao_tree::credit::Estimator;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::time::Duration;
 use toml::Table;
 
 /// Longest context, in tokens: the window of the policies that are trained here.
@@ -204,6 +205,18 @@ pub struct Rollout {
     /// Candle: MiB of keys and values that the samplers keep, all together, and never less than one context each. They are taken when
     /// sampling begins, so that a run which has begun finds them; what does not fit is computed again.
     pub cache: usize,
+    /// Seconds that one call into the policy or an environment may take before the rollout ends with an error: whatever hangs cannot be ended, but
+    /// need not be waited for.
+    pub stall: f64,
+}
+
+impl Rollout {
+    /// How long one call may take.
+    #[must_use]
+    pub fn stall(&self) -> Duration {
+        // In range, as it was checked; whoever made the configuration by hand gets the longest there is.
+        Duration::try_from_secs_f64(self.stall).unwrap_or(Duration::MAX)
+    }
 }
 
 /// What samples.
@@ -253,6 +266,10 @@ pub struct Rao {
     /// Oldest trees that are trained on, in updates between the weights that drew them and those of the step's first update. Older ones
     /// are dropped and counted. The default is the authors' three steps, of four updates here.
     pub staleness_max: u64,
+    /// Greatest share of a step's trees that may fail, 0 to 1: trees whose root cannot be judged, because something broke or took too long. A step
+    /// with more ends the run before it is learned from. By the default most trees of a group still count on average; the rest would be a
+    /// baseline of one or none.
+    pub failed_max: f64,
     /// AdamW: beta1, beta2, decoupled weight decay.
     pub beta1: f64,
     /// See `beta1`.
@@ -507,6 +524,12 @@ impl Config {
         if !(1..=256).contains(&self.rollout.slots) {
             return fail("rollout.slots", "takes 1 to 256");
         }
+        if !(0.0..=1.0).contains(&rao.failed_max) {
+            return fail("rao.failed_max", "is a share: it takes a number from 0 to 1");
+        }
+        if !(self.rollout.stall > 0.0 && self.rollout.stall <= SECONDS_MAX) {
+            return fail("rollout.stall", "takes a number of seconds above 0 and up to 1e6");
+        }
         if !(1..=1 << 20).contains(&self.rollout.cache) {
             return fail("rollout.cache", "takes 1 to 1048576 MiB");
         }
@@ -655,6 +678,9 @@ mod tests {
                 refused("rao.correction=ppo"),
                 refused("rao.mismatch_warn=nan"),
                 refused("rao.staleness_max=-1"),
+                refused("rao.failed_max=1.5"),
+                refused("rollout.stall=0"),
+                refused("checkpoint.keep=0"),
                 refused("threads=100000"),
                 refused("lora.rank=16.5"),
                 refused("lora.alpha=-1"),

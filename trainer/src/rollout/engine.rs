@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use rao_tree::{Environment, Policy};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Carries out rollouts.
 #[async_trait]
@@ -16,16 +17,32 @@ pub trait RolloutEngine<E>: Send {
 }
 
 /// One thread per policy in this process. Jobs are handed out one by one, so that no thread idles while another has a queue.
+///
+/// A policy that panics is not used again: what it had under way comes back cancelled, with its words among the faults, and the other
+/// workers go on. It must be called on a tokio runtime that keeps time.
 pub struct InProcess<P> {
     workers: Vec<Worker<P>>,
+    stall: Duration,
 }
+
+/// How long a worker may be in one call, unless [`InProcess::with_stall`] says otherwise: longer than anything that works.
+pub const STALL: Duration = Duration::from_secs(600);
 
 impl<P: Policy> InProcess<P> {
     /// An engine over these policies.
     pub fn new(policies: Vec<P>) -> Self {
         Self {
             workers: policies.into_iter().map(Worker::new).collect(),
+            stall: STALL,
         }
+    }
+
+    /// A worker that has been in one call into its policy or an environment for so long ends the rollout with [`RolloutError::Stalled`]. At least a
+    /// millisecond.
+    #[must_use]
+    pub fn with_stall(self, stall: Duration) -> Self {
+        let stall = stall.max(Duration::from_millis(1));
+        Self { stall, ..self }
     }
 
     /// The policies, for publishing new weights between rollouts.
@@ -45,12 +62,13 @@ where
         if self.workers.is_empty() {
             return Err(RolloutError::NoPolicy);
         }
+        let pulses: Vec<_> = self.workers.iter().map(Worker::pulse).collect();
         let queue = Arc::new(Mutex::new(jobs.into_iter().enumerate()));
         let tasks = std::mem::take(&mut self.workers).into_iter().map(|mut worker| {
             let (queue, settings) = (Arc::clone(&queue), settings.clone());
             tokio::task::spawn_blocking(move || {
                 let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let rollouts = worker.rollout(next, &settings);
+                let rollouts = worker.run(next, &settings);
                 if rollouts.is_err() {
                     // The others finish what they have under way and find nothing more.
                     queue
@@ -64,10 +82,25 @@ where
         });
         let mut all = Vec::new();
         let mut failure = None;
-        for joined in join_all(tasks).await {
+        let mut joined = join_all(tasks);
+        let joined = loop {
+            match tokio::time::timeout(self.stall / 4, &mut joined).await {
+                Ok(joined) => break joined,
+                Err(_) => {
+                    if let Some((doing, since)) = pulses.iter().find_map(|pulse| pulse.stalled(self.stall)) {
+                        return Err(RolloutError::Stalled { doing, since });
+                    }
+                }
+            }
+        };
+        let mut death = None;
+        for joined in joined {
             match joined {
                 Ok((worker, rollouts)) => {
-                    self.workers.push(worker);
+                    match worker.dead() {
+                        None => self.workers.push(worker),
+                        Some(text) => death = Some(text.to_owned()),
+                    }
                     match rollouts {
                         Ok(rollouts) => all.extend(rollouts),
                         Err(error) => failure = Some(error),
@@ -78,6 +111,11 @@ where
         }
         if let Some(error) = failure {
             return Err(error);
+        }
+        if let Some(text) = death
+            && self.workers.is_empty()
+        {
+            return Err(RolloutError::Panicked(text));
         }
         all.sort_by_key(|rollout| rollout.job);
         Ok(all)

@@ -6,11 +6,14 @@
 //! wall clock: it is there so that nothing waits for ever, and what it ends counts as timed out, not as failed.
 
 mod engine;
+mod guarded;
+mod pulse;
 mod transcript;
 mod tree_run;
 mod worker;
 
-pub use engine::{InProcess, RolloutEngine};
+pub use engine::{InProcess, RolloutEngine, STALL};
+pub use pulse::Doing;
 pub use transcript::{Span, Transcript};
 pub use tree_run::VecArena;
 pub use worker::Worker;
@@ -20,6 +23,7 @@ use rao_proto::EventSink;
 use rao_tree::{Limits, Success, Tree, WeightsVersion};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// One tree to roll out.
 pub struct Job<E> {
@@ -224,9 +228,20 @@ pub enum RolloutError {
     /// An event could not be written to the log.
     #[error("event log: {0}")]
     Log(#[from] rao_proto::EncodeError),
-    /// A worker panicked.
+    /// A policy panicked, and none is left to go on with.
     #[error("a rollout worker panicked: {0}")]
     Panicked(String),
+    /// A call into a policy or an environment does not return. Its thread is left to itself, as nobody can end it; so are the policies.
+    #[error(
+        "a rollout worker has been in {} for {:.0} s without a step: it hangs, or rollout.stall, in seconds, is too short for it",
+        match .doing { Doing::Sampling => "its policy", _ => "an environment" }, .since.as_secs_f64()
+    )]
+    Stalled {
+        /// Where it is.
+        doing: Doing,
+        /// Since when.
+        since: Duration,
+    },
     /// The policies were lost when an earlier rollout was abandoned half-way.
     #[error("no policy is left: an earlier rollout was abandoned")]
     NoPolicy,

@@ -190,6 +190,15 @@ impl<E: Environment> TreeRun<E> {
         Ok(())
     }
 
+    /// Ends the tree for a reason that is not its own.
+    pub(super) fn cancel(&mut self, fault: String, settings: &Settings) -> Result<(), RolloutError> {
+        self.faults.push(fault);
+        let at_us = self.at_us();
+        self.driver.handle_cancel(at_us, &mut self.log)?;
+        self.retire_all(settings);
+        Ok(())
+    }
+
     /// Has submitted answers judged; rulings arrive at `rulings`, or are given at once.
     pub(super) fn submit(&mut self, grader: &Grader, rulings: &mpsc::Sender<Ruling>) -> Result<(), RolloutError> {
         for case in std::mem::take(&mut self.submitted) {

@@ -1,27 +1,51 @@
 //! One policy and the trees that are under way on it.
 
+use super::guarded::{Guarded, message};
+use super::pulse::{Doing, Pulse};
 use super::tree_run::TreeRun;
 use super::{Job, Rollout, RolloutError, Settings};
 use crate::judge::Ruling;
 use rao_tree::{Environment, Policy, Request};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 /// How long a worker that only waits for judges does so before it looks at deadlines again.
 const JUDGES: Duration = Duration::from_millis(20);
+/// How often a policy may fail one call after the other; what it has said by then is kept, and it is asked again.
+const FAILURES_MAX: u32 = 3;
 
 /// Owns a policy and rolls trees out on it, on the thread that calls it.
 pub struct Worker<P> {
     policy: P,
     /// Names of trees that were given so far: their contexts are named after them.
     named: u64,
+    /// What it is doing, for whoever watches.
+    pulse: Arc<Pulse>,
+    /// What the policy said when it panicked: it is never called again.
+    dead: Option<String>,
 }
 
 impl<P: Policy> Worker<P> {
     /// A worker around a policy.
     pub fn new(policy: P) -> Self {
-        Self { policy, named: 0 }
+        Self {
+            policy,
+            named: 0,
+            pulse: Arc::default(),
+            dead: None,
+        }
+    }
+
+    /// What it is doing.
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
+    }
+
+    /// Why its policy can be used no longer, if that is so.
+    pub(super) fn dead(&self) -> Option<&str> {
+        self.dead.as_deref()
     }
 
     /// The policy, for publishing new weights between rollouts.
@@ -31,9 +55,43 @@ impl<P: Policy> Worker<P> {
 
     /// Rolls out the jobs that `next` hands over until it has none left. `next` is asked whenever there is room for another tree.
     ///
+    /// An environment that panics costs its own node, as one does that fails. A policy that fails is asked again, up to three times in a row.
+    ///
     /// # Errors
-    /// [`RolloutError`]: the policy failed, or a defect of this crate. Trees under way are lost then.
+    /// [`RolloutError`]: the policy failed or panicked, or a defect of this crate. Trees under way are lost then.
     pub fn rollout<E: Environment>(
+        &mut self,
+        next: impl FnMut() -> Option<(usize, Job<E>)>,
+        settings: &Settings,
+    ) -> Result<Vec<Rollout>, RolloutError>
+    where
+        P::Error: Send + Sync + 'static,
+    {
+        let rollouts = self.run(next, settings)?;
+        match &self.dead {
+            None => Ok(rollouts),
+            Some(text) => Err(RolloutError::Panicked(text.clone())),
+        }
+    }
+
+    /// The same; where the policy panics, what was under way comes back cancelled, and jobs that were not begun stay where they are.
+    pub(super) fn run<E: Environment>(
+        &mut self,
+        next: impl FnMut() -> Option<(usize, Job<E>)>,
+        settings: &Settings,
+    ) -> Result<Vec<Rollout>, RolloutError>
+    where
+        P::Error: Send + Sync + 'static,
+    {
+        if let Some(text) = &self.dead {
+            return Err(RolloutError::Panicked(text.clone()));
+        }
+        let rollouts = self.advance_all(next, settings);
+        self.pulse.is(Doing::Nothing);
+        rollouts
+    }
+
+    fn advance_all<E: Environment>(
         &mut self,
         mut next: impl FnMut() -> Option<(usize, Job<E>)>,
         settings: &Settings,
@@ -41,7 +99,27 @@ impl<P: Policy> Worker<P> {
     where
         P::Error: Send + Sync + 'static,
     {
-        let mut trees: Vec<TreeRun<E>> = Vec::new();
+        let mut next = || {
+            let (index, job) = next()?;
+            let Job {
+                root,
+                task,
+                seed,
+                limits,
+            } = job;
+            let root = Guarded::new(root);
+            Some((
+                index,
+                Job {
+                    root,
+                    task,
+                    seed,
+                    limits,
+                },
+            ))
+        };
+        let mut trees: Vec<TreeRun<Guarded<E>>> = Vec::new();
+        let mut failures = 0;
         // After its job, so that a policy which looks at the names, as scripted ones may, does the same on any worker.
         let names = self.named;
         let mut name = |index: usize| {
@@ -53,6 +131,7 @@ impl<P: Policy> Worker<P> {
         let mut results = Vec::new();
         let (rulings, heard) = mpsc::channel::<Ruling>();
         loop {
+            self.pulse.is(Doing::Environments);
             while trees.len() < settings.trees_in_flight.max(1)
                 && !settings.is_cancelled()
                 && let Some((index, job)) = next()
@@ -107,9 +186,29 @@ impl<P: Policy> Worker<P> {
             let drawn =
                 |batch: &[Request<'_>]| batch.iter().map(|request| request.completion.len() as u64).sum::<u64>();
             let before = drawn(&batch);
-            self.policy
-                .sample(&mut batch)
-                .map_err(|error| RolloutError::Policy(Box::new(error)))?;
+            self.pulse.is(Doing::Sampling);
+            let policy = &mut self.policy;
+            match catch_unwind(AssertUnwindSafe(|| policy.sample(&mut batch))) {
+                Ok(Ok(_)) => failures = 0,
+                Ok(Err(error)) => {
+                    failures += 1;
+                    if failures == FAILURES_MAX {
+                        return Err(RolloutError::Policy(Box::new(error)));
+                    }
+                }
+                Err(panic) => {
+                    drop(batch);
+                    let text = message(&*panic);
+                    for tree in &mut trees {
+                        tree.cancel(format!("the policy panicked: {text}"), settings)?;
+                    }
+                    for tree in trees {
+                        ended.push(tree.finish()?);
+                    }
+                    self.dead = Some(text);
+                    return Ok(ended);
+                }
+            }
             let sampled = drawn(&batch).saturating_sub(before);
             settings.progress.tokens.fetch_add(sampled, Ordering::Relaxed);
             results.clear();

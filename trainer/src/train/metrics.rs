@@ -113,6 +113,8 @@ pub struct StepMetrics {
     pub groups_skipped: usize,
     /// Trees whose root could not be judged: timed out, cancelled or invalid.
     pub unjudged: usize,
+    /// Their share of all trees: see `rao.failed_max`.
+    pub failed: f64,
     /// Environments that broke.
     pub faults: usize,
     /// Why a sampler's thread died in this step and was restarted. Null where none did.
@@ -197,6 +199,7 @@ impl StepMetrics {
                 .filter(|group| group.iter().all(|tree| !tree.teaches))
                 .count(),
             unjudged: trees().filter(|tree| !tree.is_judged()).count(),
+            failed: share(trees().filter(|tree| !tree.is_judged()).count(), trees().count()),
             faults: trees().map(|rollout| rollout.faults.len()).sum(),
             staleness: ages().max().unwrap_or(0),
             stale_dropped: ages().filter(|age| *age > staleness_max).count(),

@@ -4,6 +4,8 @@
 pub mod checkpoint;
 pub mod credit;
 #[cfg(feature = "candle")]
+mod failures;
+#[cfg(feature = "candle")]
 mod incident;
 #[cfg(feature = "candle")]
 pub mod metrics;
@@ -59,6 +61,25 @@ pub enum TrainError {
     /// The metrics could not be written.
     #[error("cannot write metrics: {0}")]
     Metrics(#[from] std::io::Error),
+    /// Too much of a step failed to learn from the rest.
+    #[error(
+        "{failed} of {trees} trees of step {step} of {arm} failed, more than rao.failed_max={max} allows; {}. Nothing was learned from that step: remove the cause, and go on from the last checkpoint",
+        .cause.as_deref().map_or("none says why: they were still under way after limits.seconds".to_owned(), |cause| format!("most often: {cause}"))
+    )]
+    Failures {
+        /// Which arm.
+        arm: &'static str,
+        /// Which of its steps.
+        step: usize,
+        /// Trees whose root could not be judged.
+        failed: usize,
+        /// All trees of the step.
+        trees: usize,
+        /// The limit.
+        max: f64,
+        /// The most frequent fault, in its own words.
+        cause: Option<String>,
+    },
     /// Nothing to train on.
     #[error("the benchmark has no {} task to train on", .difficulty.name())]
     NoTasks {

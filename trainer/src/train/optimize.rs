@@ -2,6 +2,7 @@
 
 use super::checkpoint::{Cursor, Session, Stage};
 use super::credit::{TreeCredit, assign};
+use super::failures;
 use super::incident::{self, IncidentWatch};
 use super::metrics::StepMetrics;
 use super::mismatch::MismatchWatch;
@@ -144,6 +145,7 @@ pub async fn optimize<D: Domain>(
         while !rollouts.as_slice().is_empty() {
             groups.push(rollouts.by_ref().take(rao.trees).collect());
         }
+        failures::check(name, spent.steps, &groups, rao.failed_max)?;
         let rollout_seconds = clock.elapsed().as_secs_f64();
 
         let clock = Instant::now();

@@ -4,7 +4,7 @@ use super::*;
 use common::{rao, refused, stdout};
 
 /// Steps enough to be stopped among.
-const LONG: &str = "rao.steps=30";
+const LONG: &str = "rao.steps=16";
 
 /// A run that was stopped in the middle of its recursive arm.
 fn stopped(here: &Path, more: &[&str]) -> PathBuf {
