@@ -434,7 +434,11 @@ impl<A: Arena> Driver<A> {
                 return Some(Launch::Ended {
                     node: id,
                     status: entry.status?,
-                    success: entry.success,
+                    success: if entry.work.submitted {
+                        Success::ZERO
+                    } else {
+                        entry.success
+                    },
                     answered: entry.work.answered,
                 });
             }

@@ -89,7 +89,7 @@ pub enum Answer<'a> {
     Ended {
         /// How.
         status: NodeStatus,
-        /// Its own success; zero unless it finished.
+        /// Its own success; zero unless it finished and its environment graded it ([`Outcome::Finish`]).
         success: Success,
         /// What it hands over.
         value: &'a [u8],

@@ -270,6 +270,7 @@ fn a_dry_run_says_what_a_run_would_do_and_does_nothing() {
     for line in [
         "to train on       588 easy, 852 medium, 544 hard, 538 extreme",
         "RAO               60 steps of 8 tasks x 8 trees on medium tasks",
+        "live nodes        at most 9600 at once, of at most ",
         "evaluation        the policy, greedy and at temperature 1: 7 easy, 213 medium, 136 hard, 16 extreme",
         "moments of AdamW",
         "it fits",

@@ -68,6 +68,8 @@ pub(crate) struct Work {
     pub(super) previous: Option<NodeId>,
     /// Its environment ended it and handed its answer over.
     pub(super) answered: bool,
+    /// Its answer was still to be judged when it ended: its parent sees no success, however soon the verdict is in.
+    pub(super) submitted: bool,
 }
 
 /// Nodes that are due, first in, first out.

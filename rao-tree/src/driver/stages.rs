@@ -97,6 +97,7 @@ impl<A: Arena> Driver<A> {
                 Worth::Known(_) | Worth::Nothing => Stage::Ended,
             };
             entry.work.answered = answer.is_some();
+            entry.work.submitted = worth == Worth::Due;
         }
         self.verdicts += u32::from(worth == Worth::Due);
         let Some(parent) = self.tree.node(node).and_then(|entry| entry.parent) else {

@@ -47,14 +47,31 @@ pub struct DoesNotFit {
     pub memory: Memory,
 }
 
-/// How many numbers the policy of a run is made of, and how many of them learn. Of a checkpoint only `config.json` is read.
-///
-/// # Errors
-/// [`BackendError`]: the shape cannot be read, or the adapter does not fit it.
-pub fn parameters(config: &Config) -> Result<(usize, usize), BackendError> {
-    let (model, lora) = model(config)?;
-    let all = model.parameters();
-    Ok((all, lora.map_or(all, |lora| lora.parameters(&model))))
+/// The policy of a run, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// What it is made of.
+    pub parameters: usize,
+    /// Those of them that learn.
+    pub trained: usize,
+    /// Tokens that it knows.
+    pub vocab: usize,
+}
+
+impl Size {
+    /// Of the run that a configuration describes. Of a checkpoint only `config.json` is read.
+    ///
+    /// # Errors
+    /// [`BackendError`]: the shape cannot be read, or the adapter does not fit it.
+    pub fn of(config: &Config) -> Result<Self, BackendError> {
+        let (model, lora) = model(config)?;
+        let parameters = model.parameters();
+        Ok(Self {
+            parameters,
+            trained: lora.map_or(parameters, |lora| lora.parameters(&model)),
+            vocab: model.vocab_size,
+        })
+    }
 }
 
 fn model(config: &Config) -> Result<(ModelConfig, Option<LoraConfig>), BackendError> {
@@ -248,6 +265,8 @@ impl fmt::Display for Bytes {
         let bytes = self.0 as f64;
         if bytes >= GIB {
             write!(f, "{:.1} GiB", bytes / GIB)
+        } else if bytes < 0.1 * MIB {
+            write!(f, "{:.1} KiB", bytes / 1024.0)
         } else {
             write!(f, "{:.1} MiB", bytes / MIB)
         }

@@ -1,9 +1,10 @@
 //! `rao train --dry-run`: what a run would do, and what it would take.
 
-use rao_trainer::backend::memory::{Bytes, Memory, available, parameters};
+use rao_trainer::backend::memory::{Bytes, Memory, Size, available};
 use rao_trainer::config::{Backend, Config};
 use rao_trainer::environments::{Difficulty, Domain, RootTask};
 use rao_trainer::evaluate;
+use rao_trainer::rollout::live_node_bytes;
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 
@@ -48,8 +49,9 @@ pub fn run(config: &Config, domain: &impl Domain, asked_for_json: bool) -> anyho
 /// What a run would do.
 struct Plan<'a> {
     config: &'a Config,
-    /// Numbers of the policy, and how many of them learn.
-    parameters: (usize, usize),
+    size: Size,
+    /// Most bytes that a node takes as long as it lives.
+    node: u64,
     /// Tasks to train on and held-out tasks, by difficulty.
     train: [usize; 4],
     held_out: [usize; 4],
@@ -58,15 +60,18 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn of(config: &'a Config, domain: &impl Domain) -> anyhow::Result<Self> {
+    fn of<D: Domain>(config: &'a Config, domain: &D) -> anyhow::Result<Self> {
         let evaluated = |difficulty| {
             let asked = config.eval.difficulties.contains(&difficulty);
             let tasks = evaluate::select(domain.val(), difficulty, evaluate::limit(&config.eval, difficulty));
             if asked { tasks.count() } else { 0 }
         };
+        let limits = config.limits.at_depth(config.limits.depth, domain.action_max());
+        let size = Size::of(config)?;
         Ok(Self {
             config,
-            parameters: parameters(config)?,
+            size,
+            node: live_node_bytes::<D::Agent>(&limits, size.vocab, true),
             train: Difficulty::ALL.map(|difficulty| count(domain.train(), difficulty)),
             held_out: Difficulty::ALL.map(|difficulty| count(domain.val(), difficulty)),
             evaluated: Difficulty::ALL.map(evaluated),
@@ -76,7 +81,6 @@ impl<'a> Plan<'a> {
     fn lines(&self) -> Vec<(&'static str, String)> {
         let Self { config, .. } = self;
         let rao = &config.rao;
-        let (all, learn) = self.parameters;
         let step = format!("{} tasks x {} trees", rao.tasks, rao.trees);
         let mut lines = vec![
             (
@@ -88,7 +92,10 @@ impl<'a> Plan<'a> {
             ("seed", format!("{}, of the world {}", config.seed, config.world.seed)),
             (
                 "policy",
-                format!("{all} numbers, of which {learn} learn, on {}", config.device),
+                format!(
+                    "{} numbers, of which {} learn, on {}",
+                    self.size.parameters, self.size.trained, config.device
+                ),
             ),
             (
                 "rollouts",
@@ -113,6 +120,11 @@ impl<'a> Plan<'a> {
                 ),
             ),
         ];
+        let live = rao.tasks * rao.trees * config.limits.nodes as usize;
+        lines.push((
+            "live nodes",
+            format!("at most {live} at once, of at most {} each", Bytes(self.node)),
+        ));
         if config.flat.enabled {
             lines.push((
                 "flat twin",
@@ -160,8 +172,9 @@ impl<'a> Plan<'a> {
             "train": tasks(&self.train),
             "held_out": tasks(&self.held_out),
             "evaluated": tasks(&self.evaluated),
-            "parameters": self.parameters.0,
-            "trained_parameters": self.parameters.1,
+            "parameters": self.size.parameters,
+            "trained_parameters": self.size.trained,
+            "live_node_bytes": self.node,
             "warmstart_steps": config.warmstart.steps,
             "rao_steps": config.rao.steps,
             "trees_per_step": config.rao.tasks * config.rao.trees,

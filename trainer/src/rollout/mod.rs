@@ -7,23 +7,29 @@
 
 mod engine;
 mod guarded;
+mod memory;
 mod pulse;
 mod transcript;
 mod tree_run;
+mod words;
 mod worker;
 
 pub use engine::{InProcess, RolloutEngine, STALL};
+pub use memory::live_node_bytes;
 pub use pulse::Doing;
 pub use transcript::{Span, Transcript};
 pub use tree_run::VecArena;
 pub use worker::Worker;
 
 use crate::judge::Grader;
-use rao_proto::EventSink;
+use rao_proto::{EventSink, FRAME_MAX};
 use rao_tree::{Limits, Success, Tree, WeightsVersion};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// Longest answer that a node may hand to its parent, in bytes: half of a frame of the event log. One that is longer costs its node.
+pub const ANSWER_MAX: usize = FRAME_MAX / 2;
 
 /// One tree to roll out.
 pub struct Job<E> {

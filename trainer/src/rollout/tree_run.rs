@@ -1,7 +1,8 @@
 //! One tree under way: the driver, the environments of its live nodes, and the buffers that their actions grow in.
 
 use super::transcript::{Span, Transcript};
-use super::{InFlight, Progress, Rollout, RolloutError, Settings, SharedSink};
+use super::words::Words;
+use super::{ANSWER_MAX, InFlight, Progress, Rollout, RolloutError, Settings, SharedSink};
 use crate::judge::{Case, Grader, JudgeError, Ruling};
 use rao_proto::{EncodeError, EventSink, Record, encode, encoded_len};
 use rao_tree::credit::Member;
@@ -66,7 +67,7 @@ impl EventSink for Log {
 }
 
 /// A live node: its environment, its context, and the action it is drawing.
-struct Seat<E> {
+pub(super) struct Seat<E> {
     environment: E,
     transcript: Transcript,
     /// Buffers of the action under way; the first `drawn` tokens are drawn.
@@ -320,11 +321,11 @@ impl<E: Environment> TreeRun<E> {
                 None => Ok(None),
             },
         };
-        let mut task = String::new();
-        if let Ok(Some(environment)) = &made {
-            // Writing to a string does not fail.
-            let _ = environment.describe(&mut task);
-        }
+        let task = made
+            .as_ref()
+            .ok()
+            .and_then(Option::as_ref)
+            .map_or_else(String::new, Words::of);
         let seat = parent.and_then(|id| self.seats.get(id.index())?.as_ref());
         let wish = seat.map_or(Budget::UNLIMITED, |seat| seat.environment.budget(index));
         let at_us = self.at_us();
@@ -392,7 +393,14 @@ impl<E: Environment> TreeRun<E> {
         settings: &Settings,
     ) -> Result<(), RolloutError> {
         let at_us = self.at_us();
-        let drawn = seat.drawn;
+        let (drawn, room) = (seat.drawn, seat.room);
+        if drawn > room {
+            // It is not in these buffers.
+            let (tokens, room) = (drawn as u32, room as u32);
+            self.broke(node, DriverError::OverRoom { node, tokens, room }.to_string())?;
+            self.put_back(node, seat, settings);
+            return Ok(());
+        }
         let action = Action {
             tokens: &seat.tokens[..drawn],
             logprobs: &seat.logprobs[..drawn],
@@ -428,10 +436,13 @@ impl<E: Environment> TreeRun<E> {
             return Ok(());
         }
         let mut seen = Observation::after(&mut self.scratch, seat.transcript.context().len());
-        match seat.environment.step(&seat.tokens[..drawn], &mut seen) {
-            Ok(outcome) => {
+        let stepped = seat
+            .environment
+            .step(&seat.tokens[..drawn], &mut seen)
+            .map_err(|error| error.to_string());
+        match stepped.and_then(|outcome| Ok((outcome, handed_over(&seat.environment)?))) {
+            Ok((outcome, value)) => {
                 observe(&mut seat.transcript, &seen, &settings.progress);
-                let value = seat.environment.answer();
                 let taken = self
                     .driver
                     .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log);
@@ -439,10 +450,7 @@ impl<E: Environment> TreeRun<E> {
                     self.submitted.push(self.case(node, &seat.environment));
                 }
             }
-            Err(error) => {
-                let error = error.to_string();
-                self.broke(node, error)?;
-            }
+            Err(error) => self.broke(node, error)?,
         }
         self.put_back(node, seat, settings);
         Ok(())
@@ -478,10 +486,9 @@ impl<E: Environment> TreeRun<E> {
                 self.values.remove(&child);
             }
         }
-        match resumed {
-            Ok(outcome) => {
+        match resumed.and_then(|outcome| Ok((outcome, handed_over(&seat.environment)?))) {
+            Ok((outcome, value)) => {
                 observe(&mut seat.transcript, &seen, &settings.progress);
-                let value = seat.environment.answer();
                 let taken = self
                     .driver
                     .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log);
@@ -497,13 +504,10 @@ impl<E: Environment> TreeRun<E> {
 
     /// What there is to judge of a node.
     fn case(&self, node: NodeId, environment: &E) -> Case {
-        let mut task = String::new();
-        // Writing to a string does not fail.
-        let _ = environment.describe(&mut task);
         Case {
             node,
             depth: self.driver.tree().node(node).map_or(Depth(0), |entry| entry.depth),
-            task,
+            task: Words::of(environment),
             answer: environment.answer().to_vec(),
         }
     }
@@ -536,7 +540,7 @@ impl<E: Environment> TreeRun<E> {
             self.seats[node.index()] = Some(seat);
             return;
         }
-        let value = seat.environment.answer();
+        let value = handed_over(&seat.environment).unwrap_or_default();
         if !value.is_empty() {
             self.values.insert(node, value.to_vec());
         }
@@ -569,6 +573,16 @@ impl<E: Environment> TreeRun<E> {
     fn at_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
     }
+}
+
+/// What an environment's node hands over.
+fn handed_over<E: Environment>(environment: &E) -> Result<&[u8], String> {
+    let value = environment.answer();
+    if value.len() > ANSWER_MAX {
+        let len = value.len();
+        return Err(format!("its answer takes {len} bytes, the limit is {ANSWER_MAX}"));
+    }
+    Ok(value)
 }
 
 /// A node has read something.

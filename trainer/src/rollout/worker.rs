@@ -101,13 +101,8 @@ impl<P: Policy> Worker<P> {
     {
         let mut next = || {
             let (index, job) = next()?;
-            let Job {
-                root,
-                task,
-                seed,
-                limits,
-            } = job;
-            let root = Guarded::new(root);
+            let root = Guarded::new(job.root);
+            let (task, seed, limits) = (job.task, job.seed, job.limits);
             Some((
                 index,
                 Job {
@@ -209,6 +204,7 @@ impl<P: Policy> Worker<P> {
                     return Ok(ended);
                 }
             }
+            self.pulse.is(Doing::Environments);
             let sampled = drawn(&batch).saturating_sub(before);
             settings.progress.tokens.fetch_add(sampled, Ordering::Relaxed);
             results.clear();

@@ -2,6 +2,7 @@
 //!
 //! Without delegation in the prior, RAO removes what little there is: successes come from nodes that need no child.
 
+use super::failures;
 use super::optimize::Spent;
 use super::tasks::TaskOrder;
 use super::{
@@ -147,7 +148,12 @@ fn lessons<D: Domain>(
         progress: Arc::clone(progress),
     };
     let rollouts = Worker::new(domain.teacher(warm.teacher, vocab)).rollout(next, &settings)?;
-    let transcripts = rollouts.into_iter().flat_map(|rollout| rollout.transcripts);
+    let rollouts = [rollouts];
+    // Cancelled trees are no failures.
+    if !progress.is_stopped() {
+        failures::check(Stage::Warmstart.name(), 0, &rollouts, config.rao.failed_max)?;
+    }
+    let transcripts = rollouts.into_iter().flatten().flat_map(|rollout| rollout.transcripts);
     Ok(transcripts
         .filter(|transcript| !transcript.actions.is_empty())
         .collect())

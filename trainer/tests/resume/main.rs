@@ -6,6 +6,7 @@
 mod common;
 mod damage;
 mod disk;
+mod failures;
 mod interrupt;
 mod kill;
 
