@@ -15,7 +15,7 @@
 //! # Features
 //! | feature | what it adds | what it needs |
 //! |---|---|---|
-//! | (always) | [`scripted`], [`bytes`] | nothing |
+//! | (always) | [`scripted`], [`bytes`], [`files`] | nothing |
 //! | `candle` (default) | learner and sampler on the CPU, GGUF files | nothing more; AVX2 or AVX-512 are used where the machine has them |
 //! | `llama-cpp` | `llama_cpp`: GGUF files, quantised or not | cmake, a C++ compiler and libclang to build |
 //! | `openai` | `openai`: any OpenAI-compatible server as a policy | a C compiler to build, a server to ask |
@@ -50,8 +50,7 @@
 pub mod bytes;
 #[cfg(feature = "candle")]
 pub mod candle;
-#[cfg(any(feature = "candle", feature = "text"))]
-mod file;
+pub mod files;
 mod fingerprint;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;

@@ -14,8 +14,9 @@
 //!
 //! The run of a cell and a seed lies in `CELL-seedN` of the experiment's directory. What has come to its end there is not run again.
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, TEXT_MAX};
 use crate::run::{RunDir, RunError};
+use rao_backends::files;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -79,6 +80,10 @@ pub enum ExperimentError {
     Other(PathBuf),
 }
 
+/// Longest name of a cell, in bytes.
+const CELL_MAX: usize = 128;
+/// Most runs of one experiment.
+const RUNS_MAX: usize = 10_000;
 /// Keys of the file.
 const KEYS: [&str; 3] = ["seeds", "common", "cells"];
 
@@ -88,7 +93,7 @@ impl Experiment {
     /// # Errors
     /// [`ExperimentError`]: nothing is run where one cell of many is wrong.
     pub fn read(path: &Path) -> Result<Self, ExperimentError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ExperimentError::Read {
+        let text = files::read_text(path, TEXT_MAX).map_err(|source| ExperimentError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -124,13 +129,19 @@ impl Experiment {
             return Err(fail("`cells` names at least one cell, such as [cells.base]".into()));
         }
         let seeds = seeds(file.get("seeds")).map_err(|message| fail(message.to_owned()))?;
+        if cells.len().saturating_mul(seeds.len()) > RUNS_MAX {
+            let (cells, seeds) = (cells.len(), seeds.len());
+            return Err(fail(format!(
+                "{cells} cells of {seeds} seeds each are more than {RUNS_MAX} runs"
+            )));
+        }
         let mut names: Vec<&String> = cells.keys().collect();
         names.sort_by_key(|name| (name.as_str() != "base", name.as_str()));
         let mut runs = Vec::new();
         for cell in names {
             let fits = |c: char| c.is_ascii_alphanumeric() || "-_.+=".contains(c);
-            if cell.is_empty() || cell.starts_with('.') || !cell.chars().all(fits) {
-                let message = "names a directory: letters, digits and -_.+= are allowed";
+            if !(1..=CELL_MAX).contains(&cell.len()) || cell.starts_with('.') || !cell.chars().all(fits) {
+                let message = "names a directory: up to 128 letters, digits and -_.+= are allowed";
                 return Err(fail(format!("cell {cell:?} {message}")));
             }
             let change = table(cells.get(cell), &format!("cells.{cell}"))?;

@@ -221,7 +221,18 @@ impl<W: Write> EventSink for Screen<W> {
 /// Without line breaks and control characters, which would break the picture or the terminal.
 pub(crate) fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").replace(char::is_control, "")
+    words.join(" ").replace(gives_orders, "")
+}
+
+/// The text without what a terminal would take for orders: whoever wrote it may be a stranger. Ends of lines stay.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    text.replace(|c| c != '\n' && gives_orders(c), "")
+}
+
+/// Control characters, and those that turn the direction of the text around them.
+fn gives_orders(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// At most so many characters, the last of which says that there were more.

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::environments::EnvironmentName;
 use crate::evaluate::Scores;
 use crate::provenance::Attempt;
+use rao_backends::files;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
@@ -143,7 +144,7 @@ impl RunDir {
 
     /// Writes down who trains here now.
     fn begin(&self, config: &Config) -> Result<(), RunError> {
-        let before = std::fs::read(self.path.join(PROVENANCE)).unwrap_or_default();
+        let before = files::read(&self.path.join(PROVENANCE), files::SETTINGS_MAX).unwrap_or_default();
         self.write(PROVENANCE, &Attempt::now(config).append_to(&before))
     }
 
@@ -179,7 +180,7 @@ impl RunDir {
     /// [`RunError::Io`], [`RunError::Json`].
     pub fn summary(&self) -> Result<Option<Summary>, RunError> {
         let path = self.path.join("summary.json");
-        match std::fs::read(&path) {
+        match files::read(&path, files::SETTINGS_MAX) {
             Ok(text) => serde_json::from_slice(&text)
                 .map(Some)
                 .map_err(|source| RunError::Json { path, source }),

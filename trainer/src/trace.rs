@@ -8,6 +8,9 @@ use rao_proto::{Event, FrameError, Frames, NodeId, Record, decode, encoded_len};
 use rao_tree::{NodeStatus, Success, Token, Tree, TreeError};
 use std::fmt::Write;
 
+/// Longest event log that is read whole, in bytes.
+pub const LOG_MAX: u64 = 1 << 30;
+
 /// A stretch of a log that says nothing, or contradicts what came before it.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -220,7 +223,8 @@ fn draw(tree: &Tree<VecArena>, lines: &[Line], nodes_max: usize, language: Langu
             })
             .collect();
         let contexts = contexts.join(" ⟲ ");
-        let _ = writeln!(out, "{indent}{branch}{} {ended}{refused}   {contexts}", line.task);
+        let task = one_line(&line.task);
+        let _ = writeln!(out, "{indent}{branch}{task} {ended}{refused}   {contexts}");
         let below = match (id == NodeId::ROOT, last) {
             (true, _) => String::new(),
             (false, true) => format!("{indent}   "),

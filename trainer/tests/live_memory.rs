@@ -1,5 +1,8 @@
 //! Ten thousand nodes that live at once take no more memory than is said of them, counted by the allocator.
 
+#[path = "../../tests/support/counting.rs"]
+mod counting;
+
 use rao_backends::scripted::uniform;
 use rao_trainer::judge::Grader;
 use rao_trainer::rollout::{Job, Progress, Settings, Worker, live_node_bytes};
@@ -7,46 +10,8 @@ use rao_tree::{
     Answer, Constraint, Environment, Limits, Mask, Next, Observation, Outcome, Policy, Request, Success, Token,
     WeightsVersion,
 };
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// The system's allocator, which knows how much is taken.
-struct Counting;
-
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-fn take(bytes: usize) {
-    let taken = TAKEN.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    MOST.fetch_max(taken, Ordering::Relaxed);
-}
-
-// SAFETY: every call goes to the system's allocator unchanged, and counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        take(layout.size());
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        TAKEN.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above; `at` came from the system's allocator.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        take(size);
-        TAKEN.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
 
 /// Delegates to a hundred; those at the bottom draw until their contexts are full.
 struct Crowd {
@@ -140,10 +105,8 @@ fn measure(trees: u64, levels: u8, nodes: u32, keep_transcripts: bool) {
     });
     let mut jobs = std::iter::from_fn(move || jobs.next()).enumerate();
     let mut worker = Worker::new(Counted(uniform(VOCAB), 0));
-    let before = TAKEN.load(Ordering::Relaxed);
-    MOST.store(before, Ordering::Relaxed);
-    let rollouts = worker.rollout(|| jobs.next(), &settings).unwrap();
-    let most = (MOST.load(Ordering::Relaxed) - before) as u64;
+    let (rollouts, most) = counting::most_taken(|| worker.rollout(|| jobs.next(), &settings).unwrap());
+    let most = most as u64;
 
     let all = trees * u64::from(nodes);
     assert_eq!(

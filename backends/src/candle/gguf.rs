@@ -28,9 +28,9 @@ use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use rao_tree::WeightsVersion;
 
 use super::config::ModelConfig;
-use super::file::write_whole;
 use super::parts::Parts;
 use super::weights::Weights;
+use crate::files::whole::write_whole;
 use metadata::Metadata;
 
 pub use adapter::{Adapter, AdapterTensor, save_adapter, write_adapter};

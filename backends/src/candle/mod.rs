@@ -38,9 +38,6 @@ mod reference_tests;
 #[cfg(test)]
 mod tests;
 
-// The files of this module name it as one of theirs.
-use crate::file;
-
 pub use adapter::{Adapter, AdapterError, LoraConfig, Target};
 pub use batch::{Action, BatchError, PackedBatch};
 pub use candle_core::{DType, Device, Var};

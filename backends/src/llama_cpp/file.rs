@@ -4,7 +4,6 @@ use super::error::LoadError;
 use super::{backend, log};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, CString};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -184,8 +183,7 @@ impl<'p> Header<'p> {
             path: path.to_owned(),
             source,
         };
-        let mut file = File::open(path).map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
+        let (mut file, bytes) = crate::files::open(path).map_err(io)?;
         let mut magic = [0; 4];
         let not_gguf = |reason: String| LoadError::NotGguf {
             path: path.to_owned(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::TextError;
+use crate::files;
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -16,9 +17,12 @@ pub(super) const CHAT_TEMPLATE: &str = "chat_template.jinja";
 /// Where transformers keeps the templates that are not the default one, as `NAME.jinja`.
 pub(super) const MORE_TEMPLATES: &str = "additional_chat_templates";
 
+/// Longest file that is read, in bytes: twenty times the tokenizer of Qwen3.
+const FILE_MAX: u64 = 256 << 20;
+
 /// The file's bytes; `None` where there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, TextError> {
-    match std::fs::read(path) {
+    match files::read(path, FILE_MAX) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TextError::Io {

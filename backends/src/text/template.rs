@@ -47,6 +47,10 @@ pub struct Conversation<'a> {
     pub now: Option<CivilTime>,
 }
 
+/// Most steps that a template may take for one conversation: a template is a program, and could go on for ever. Qwen3's takes some hundreds
+/// a message.
+const STEPS_MAX: u64 = 20_000_000;
+
 /// A model's chat template, compiled.
 ///
 /// Renders what `apply_chat_template(..., tokenize=False)` of transformers 5 renders, to the byte. What does not render there is an error
@@ -105,6 +109,7 @@ impl ChatTemplate {
 
     fn compile(sources: BTreeMap<String, Source>, special: BTreeMap<&'static str, String>) -> Result<Self, TextError> {
         let mut environment = Environment::new();
+        environment.set_fuel(Some(STEPS_MAX));
         python::install(&mut environment).map_err(|error| failure("Jinja", &error))?;
         environment.add_function("strftime_now", strftime_now);
         for (name, source) in &sources {

@@ -11,7 +11,7 @@ use super::directory::{
     self, CHAT_TEMPLATE, GENERATION_CONFIG, MORE_TEMPLATES, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG,
 };
 use super::special::Special;
-use crate::file::write_whole;
+use crate::files::whole::write_whole;
 
 /// Files that belong to a tokenizer, beside further chat templates. `vocab.json` and `merges.txt` say again what `tokenizer.json` says.
 const FILES: [&str; 5] = [

@@ -20,6 +20,7 @@ mod trace;
 mod train;
 
 use clap::{Parser, Subcommand};
+use rao_trainer::live::harmless;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -76,7 +77,7 @@ pub fn main() -> ExitCode {
     match run(Args::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("rao: {}", describe(&error));
+            eprintln!("rao: {}", harmless(&describe(&error)));
             ExitCode::FAILURE
         }
     }

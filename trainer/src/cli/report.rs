@@ -1,6 +1,7 @@
 //! `rao report`.
 
 use anyhow::Context;
+use rao_trainer::live::harmless;
 use rao_trainer::report::{Caps, Report};
 use rao_trainer::run::write_whole;
 use std::path::PathBuf;
@@ -51,7 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let page = report.render()?;
     write_whole(&args.output, page.as_bytes()).context("the page could not be written")?;
     for note in &report.notes {
-        eprintln!("rao: {note}");
+        eprintln!("rao: {}", harmless(note));
     }
     let runs: usize = report.arms.iter().map(|arm| arm.runs.len()).sum();
     super::print(&format!(

@@ -1,7 +1,9 @@
 //! `rao trace`.
 
 use anyhow::{Context, bail};
-use rao_trainer::trace::{Records, Trace};
+use rao_backends::files;
+use rao_trainer::live::harmless;
+use rao_trainer::trace::{LOG_MAX, Records, Trace};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,7 +26,7 @@ const ERRORS_MAX: usize = 20;
 /// Prints what can be read; what cannot is an error all the same.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let name = args.file.display();
-    let log = std::fs::read(&args.file).with_context(|| format!("cannot read {name}"))?;
+    let log = files::read(&args.file, LOG_MAX).with_context(|| format!("cannot read {name}"))?;
     let (trace, errors) = Trace::read(&log);
     if args.json {
         for (_, record) in Records::new(&log).flatten() {
@@ -34,7 +36,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         super::print(&trace.draw(args.nodes))?;
     }
     for error in errors.iter().take(ERRORS_MAX) {
-        eprintln!("{name}: {error}");
+        eprintln!("{}", harmless(&format!("{name}: {error}")));
     }
     match errors.len() {
         0 => Ok(ExitCode::SUCCESS),

@@ -13,6 +13,7 @@ use crate::environments::{Difficulty, EnvironmentName, Flaws, Sizes};
 pub use error::ConfigError;
 pub use learner::{Dtype, Learner, Lora, Model};
 use merge::{merge, parse_setting};
+use rao_backends::files;
 use rao_tree::Limits;
 use rao_tree::credit::Estimator;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,10 @@ use std::path::Path;
 use std::time::Duration;
 use toml::Table;
 
+/// Longest configuration or grid that is read, in bytes: a parsed one takes a hundred times as much.
+pub(crate) const TEXT_MAX: u64 = 1 << 20;
+/// Where a learner may compute.
+const DEVICES: [&str; 3] = ["cpu", "cuda", "metal"];
 /// Longest context, in tokens: the window of the policies that are trained here.
 pub const CONTEXT_MAX: u32 = 4096;
 /// Longest wall clock of a tree, in seconds: eleven days, which nobody waits for by accident.
@@ -366,7 +371,7 @@ impl Config {
     pub fn resolve(file: Option<&Path>, settings: &[String]) -> Result<Self, ConfigError> {
         let mut layers = Vec::with_capacity(1 + settings.len());
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            let text = files::read_text(path, TEXT_MAX).map_err(|source| ConfigError::Read {
                 path: path.to_owned(),
                 source,
             })?;
@@ -520,6 +525,14 @@ impl Config {
         }
         if rao.tasks.saturating_mul(rao.trees) > TREES_MAX {
             return fail("rao.tasks", "times `rao.trees` takes at most 65536 trees a step");
+        }
+        if !DEVICES.contains(&self.device.as_str()) {
+            return fail("device", "takes cpu, cuda or metal");
+        }
+        // Which of them there are depends on the build, and a run may be read by another.
+        let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if self.rollout.quant.is_empty() || !self.rollout.quant.chars().all(of_a_name) {
+            return fail("rollout.quant", "takes the name of a type of GGUF files, such as q8_0");
         }
         if !(1..=256).contains(&self.rollout.slots) {
             return fail("rollout.slots", "takes 1 to 256");
@@ -678,6 +691,8 @@ mod tests {
                 refused("rao.correction=ppo"),
                 refused("rao.mismatch_warn=nan"),
                 refused("rao.staleness_max=-1"),
+                refused("device=tpu"),
+                refused("rollout.quant=\"../up\""),
                 refused("rao.failed_max=1.5"),
                 refused("rollout.stall=0"),
                 refused("checkpoint.keep=0"),

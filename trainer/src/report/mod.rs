@@ -12,6 +12,8 @@ pub use runs::{Arm, ArmRun, Scored, Steps};
 use crate::environments::EnvironmentName;
 use crate::run::RunError;
 use crate::table;
+use crate::trace::LOG_MAX;
+use rao_backends::files;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tree::{Credits, Drawing};
@@ -251,7 +253,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
 
 fn group(log: &Path, caps: Caps, notes: &mut Vec<String>) -> Result<Group, ReportError> {
     let source = log.display().to_string();
-    let bytes = std::fs::read(log).map_err(|source| ReportError::Read {
+    let bytes = files::read(log, LOG_MAX).map_err(|source| ReportError::Read {
         path: log.to_owned(),
         source,
     })?;
@@ -270,7 +272,7 @@ fn group(log: &Path, caps: Caps, notes: &mut Vec<String>) -> Result<Group, Repor
     }
     let beside = log.with_extension("json");
     if losses == tree::Losses::default() && beside.is_file() {
-        let credits = std::fs::read(&beside).map_err(|source| ReportError::Read {
+        let credits = files::read(&beside, LOG_MAX).map_err(|source| ReportError::Read {
             path: beside.clone(),
             source,
         })?;

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::environments::{Difficulty, EnvironmentName};
 use crate::evaluate::{Score, Scores};
 use crate::run::{RunDir, Summary};
+use rao_backends::files;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -105,6 +106,9 @@ pub(super) struct Read {
     summary: Option<Summary>,
 }
 
+/// Most bytes of metrics that are read: those of a million steps.
+const METRICS_MAX: u64 = 1 << 30;
+
 /// Reads one run directory.
 pub(super) fn read(path: &Path, notes: &mut Vec<String>) -> Result<Read, ReportError> {
     let run = RunDir::open(path)?;
@@ -118,7 +122,7 @@ pub(super) fn read(path: &Path, notes: &mut Vec<String>) -> Result<Read, ReportE
         summary: run.summary()?,
     };
     let metrics = path.join("metrics.jsonl");
-    let text = match std::fs::read_to_string(&metrics) {
+    let text = match files::read_text(&metrics, METRICS_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(source) => return Err(ReportError::Read { path: metrics, source }),

@@ -3,6 +3,7 @@
 #[cfg(feature = "code")]
 mod code;
 mod desk;
+mod hostile;
 mod judge;
 mod tool_calls;
 #[cfg(feature = "code")]

@@ -1,8 +1,8 @@
 //! The directory that PEFT writes and reads: `adapter_config.json` and `adapter_model.safetensors`.
 
 use super::*;
-use crate::candle::file::write_whole;
 use crate::candle::weights::{Shard, read_var};
+use crate::files::{self, whole::write_whole};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -79,7 +79,7 @@ impl Adapter {
 }
 
 fn read_json(path: &Path) -> Result<Value, AdapterError> {
-    let text = std::fs::read_to_string(path).map_err(|source| AdapterError::Io {
+    let text = files::read_text(path, files::SETTINGS_MAX).map_err(|source| AdapterError::Io {
         path: path.to_owned(),
         source,
     })?;

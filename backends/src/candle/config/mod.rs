@@ -6,12 +6,22 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use serde::{Deserialize, Serialize};
 
 pub use rope_scaling::{RopeScaling, RopeScalingError, Yarn};
 
 /// All fields of a `config.json`, by name.
 pub(super) type OtherFields = serde_json::Map<String, serde_json::Value>;
+
+/// Widest layer, and widest row of all heads together.
+const WIDTH_MAX: usize = 1 << 20;
+/// Most decoder blocks.
+const LAYERS_MAX: usize = 1 << 12;
+/// Most rows of the embedding.
+const VOCAB_MAX: usize = 1 << 24;
+/// Longest window, in tokens.
+const WINDOW_MAX: usize = 1 << 31;
 
 /// The fields of a Hugging Face Qwen3 `config.json` that decide what is computed.
 ///
@@ -65,6 +75,16 @@ pub enum ConfigError {
     Zero {
         /// The field.
         field: &'static str,
+    },
+    /// A field beyond all models: what follows from it could not be counted in 64 bits, let alone held.
+    #[error("config.json: `{field}` is at most {most} here, got {value}")]
+    TooLarge {
+        /// The field.
+        field: &'static str,
+        /// What the configuration says.
+        value: usize,
+        /// The most that is read.
+        most: usize,
     },
     /// The rotary embedding turns pairs.
     #[error("config.json: `head_dim` must be even, got {head_dim}")]
@@ -167,7 +187,7 @@ impl ModelConfig {
     /// [`load`](Self::load), and all fields of the file, for [`to_json_over`](Self::to_json_over).
     pub(super) fn load_with_other(dir: &Path) -> Result<(Self, OtherFields), ConfigError> {
         let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Io { path, source })?;
+        let text = files::read_text(&path, files::SETTINGS_MAX).map_err(|source| ConfigError::Io { path, source })?;
         Self::parse(&text)
     }
 
@@ -219,6 +239,23 @@ impl ModelConfig {
         ];
         if let Some(&(field, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Err(ConfigError::Zero { field });
+        }
+        let mosts = [
+            ("hidden_size", self.hidden_size, WIDTH_MAX),
+            ("num_hidden_layers", self.num_hidden_layers, LAYERS_MAX),
+            ("num_attention_heads", self.num_attention_heads, WIDTH_MAX),
+            ("num_key_value_heads", self.num_key_value_heads, WIDTH_MAX),
+            (
+                "head_dim",
+                self.head_dim,
+                WIDTH_MAX / self.num_attention_heads.clamp(1, WIDTH_MAX),
+            ),
+            ("intermediate_size", self.intermediate_size, WIDTH_MAX),
+            ("vocab_size", self.vocab_size, VOCAB_MAX),
+            ("max_position_embeddings", self.max_position_embeddings, WINDOW_MAX),
+        ];
+        if let Some(&(field, value, most)) = mosts.iter().find(|(_, value, most)| value > most) {
+            return Err(ConfigError::TooLarge { field, value, most });
         }
         if !self.head_dim.is_multiple_of(2) {
             return Err(ConfigError::OddHeadDim {

@@ -13,9 +13,13 @@ use super::number::{Number, first_broken, stored_as};
 use super::shard::{Shard, io};
 use super::{EMBEDDING, HEAD, INDEX_FILE, WEIGHTS_FILE, Weights};
 use crate::candle::config::ModelConfig;
+use crate::files;
 
 /// Ends the name of a buffer that old checkpoints hold and that the configuration determines.
 const ROTARY_BUFFER: &str = "rotary_emb.inv_freq";
+
+/// Longest list of shards that is read, in bytes: half a million tensors.
+const INDEX_MAX: u64 = 64 << 20;
 
 /// Reads the weights in `dir`, matrices as `dtype` and gains as f32.
 pub(super) fn load(dir: &Path, dtype: DType, device: &Device) -> Result<Weights, WeightsError> {
@@ -48,7 +52,7 @@ impl Files {
                 index: None,
             });
         }
-        let text = std::fs::read_to_string(&list).map_err(io(&list))?;
+        let text = files::read_text(&list, INDEX_MAX).map_err(io(&list))?;
         let Index { weight_map } = serde_json::from_str(&text).map_err(|source| WeightsError::Index {
             path: list.clone(),
             source,

@@ -9,6 +9,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::error::WeightsError;
 use super::number::{decode, first_broken};
+use crate::files;
 
 /// Bytes read at a time. A multiple of every element's size.
 const CHUNK: usize = 1 << 20;
@@ -32,8 +33,7 @@ impl Shard {
     /// # Errors
     /// [`WeightsError::Io`], [`WeightsError::Damaged`] or [`WeightsError::Truncated`].
     pub(in crate::candle) fn open(path: PathBuf) -> Result<Self, WeightsError> {
-        let mut file = File::open(&path).map_err(io(&path))?;
-        let length = file.metadata().map_err(io(&path))?.len();
+        let (mut file, length) = files::open(&path).map_err(io(&path))?;
         let damaged = |source| WeightsError::Damaged {
             path: path.clone(),
             source,
@@ -56,14 +56,15 @@ impl Shard {
         file.read_exact(&mut header).map_err(io(&path))?;
         let metadata: Metadata = serde_json::from_slice(&header)
             .map_err(|source| damaged(SafeTensorError::InvalidHeaderDeserialization(source)))?;
-        let expected = start + metadata.data_len() as u64;
+        // A header may speak of more than there are numbers for.
+        let expected = start.saturating_add(metadata.data_len() as u64);
         if length > expected {
             return Err(damaged(SafeTensorError::MetadataIncompleteBuffer));
         }
         if length < expected {
             let cut = |name: &String| {
                 let end = metadata.info(name).map_or(0, |info| info.data_offsets.1);
-                start + end as u64 > length
+                start.saturating_add(end as u64) > length
             };
             let tensor = metadata.offset_keys().into_iter().find(cut).unwrap_or_default();
             return Err(WeightsError::Truncated {

@@ -14,7 +14,7 @@ use super::number::{Number, encode, stored_as, torch_name};
 use super::shard::io;
 use super::{CONFIG_FILE, INDEX_FILE, SUFFIX, WEIGHTS_FILE, Weights};
 use crate::candle::config::ConfigError;
-use crate::candle::file::Staged;
+use crate::files::whole::Staged;
 
 /// Numbers that are turned into bytes at a time.
 const CHUNK: usize = 64 * 1024;

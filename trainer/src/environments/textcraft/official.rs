@@ -11,6 +11,7 @@ use super::records::{GoldRecord, MetadataRecord, RecipeRecord, TaskRecord};
 use super::tables;
 use super::tasks::{Benchmark, SplitError, Task, TaskError};
 use super::world::{ItemId, World};
+use rao_backends::files;
 use serde::Deserialize;
 use std::fs;
 use std::io;
@@ -253,8 +254,11 @@ fn bare(name: &str) -> &str {
     name.strip_prefix("synth:").unwrap_or(name)
 }
 
+/// Longest file of tasks or recipes that is read, in bytes: twenty times the official one.
+const TASKS_MAX: u64 = 512 << 20;
+
 pub(super) fn read(path: &Path) -> Result<String, OfficialError> {
-    fs::read_to_string(path).map_err(|fault| OfficialError::Read {
+    files::read_text(path, TASKS_MAX).map_err(|fault| OfficialError::Read {
         path: path.into(),
         fault,
     })

@@ -28,6 +28,9 @@ impl Difficulty {
     }
 }
 
+/// Longest name of a task, in bytes.
+const ID_MAX: usize = 256;
+
 /// Make `count` of `target` out of `inventory`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
@@ -86,6 +89,14 @@ pub enum TaskError {
         /// What is listed twice.
         name: String,
     },
+    /// Its name is too long for logs and tables.
+    #[error("task {id}...: its name takes {bytes} bytes, the limit is {ID_MAX}")]
+    LongName {
+        /// How it begins.
+        id: String,
+        /// What it takes.
+        bytes: usize,
+    },
     /// Its difficulty is none.
     #[error("task {id}: {fault}")]
     Difficulty {
@@ -108,6 +119,12 @@ impl Task {
         inventory: impl IntoIterator<Item = (&'a str, u32)>,
         difficulty: Difficulty,
     ) -> Result<Self, TaskError> {
+        if id.len() > ID_MAX {
+            return Err(TaskError::LongName {
+                id: id.chars().take(32).collect(),
+                bytes: id.len(),
+            });
+        }
         let item = |name: &str| {
             world.item(name).ok_or_else(|| TaskError::UnknownItem {
                 id: id.into(),

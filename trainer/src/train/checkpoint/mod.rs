@@ -20,6 +20,7 @@ pub use state::{Cursor, Stage, State};
 use crate::backend::{BackendError, Trainee};
 use crate::config::Checkpoint;
 use crate::run::{CONFIG, RunDir, RunError, at, sync_folder, write_whole};
+use rao_backends::files;
 use state::{Files, STATE, Written, files_of};
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -159,7 +160,7 @@ impl Checkpoints {
     /// [`RunError::Io`]: its configuration cannot be read.
     pub fn new(run: &RunDir, config: &Checkpoint) -> Result<Self, RunError> {
         let path = run.path().join(CONFIG);
-        let text = std::fs::read(&path).map_err(at(&path))?;
+        let text = files::read(&path, files::SETTINGS_MAX).map_err(at(&path))?;
         Ok(Self {
             run: run.path().to_owned(),
             folder: run.path().join(FOLDER),

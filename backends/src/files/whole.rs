@@ -16,7 +16,7 @@ pub(crate) fn write_whole<E: From<io::Error>>(
 }
 
 /// A file that is whole, on the disk, and not yet in its place. Dropped before it is [published](Self::publish), it leaves nothing.
-pub(super) struct Staged {
+pub(crate) struct Staged {
     temporary: PathBuf,
     path: PathBuf,
 }
@@ -26,7 +26,7 @@ impl Staged {
     ///
     /// # Errors
     /// What `write` says, or the system.
-    pub(super) fn write<E: From<io::Error>>(
+    pub(crate) fn write<E: From<io::Error>>(
         path: &Path,
         write: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
     ) -> Result<Self, E> {
@@ -45,7 +45,7 @@ impl Staged {
 
     /// Where it will be.
     #[cfg(feature = "candle")]
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -53,7 +53,7 @@ impl Staged {
     ///
     /// # Errors
     /// The system's; what was there before is unharmed.
-    pub(super) fn publish(self) -> io::Result<()> {
+    pub(crate) fn publish(self) -> io::Result<()> {
         std::fs::rename(&self.temporary, &self.path)
     }
 }
