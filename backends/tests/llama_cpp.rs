@@ -5,10 +5,15 @@
 
 use rao_backends::SamplerError;
 use rao_backends::llama_cpp::{
-    KvPrecision, LlamaCpp, LlamaCppError, LlamaCppOptions, LoadError, ModelFile, inspect, quantise,
+    KvPrecision, LlamaCpp, LlamaCppError, LlamaCppOptions, LoadError, ModelFile, inspect, inspect_adapter, quantise,
 };
 use rao_tree::{Completion, Policy, PolicyExt, Request, SequenceId, Stop, Token, WeightsVersion};
 use std::path::{Path, PathBuf};
+
+#[path = "../../tests/support/mutate.rs"]
+mod mutate;
+
+use mutate::mutated;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-f32.gguf");
 const VOCAB: u32 = 70;
@@ -137,6 +142,58 @@ fn damage_anywhere_in_the_header_is_an_error_or_harmless() {
         refused += usize::from(inspect(&path).is_err());
     }
     assert!(refused > 3, "{refused}");
+}
+
+/// llama.cpp would end the process over some of these.
+#[test]
+fn headers_that_somebody_made_up_are_an_error_or_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let adapter = std::fs::read("tests/data/tiny-adapter.gguf").unwrap();
+    let mut refused = 0;
+    for case in 0..2_000 {
+        // The weights behind it would take most of the damage.
+        let path = changed(folder.path(), |bytes| {
+            let whole = if case % 2 == 0 { bytes.clone() } else { adapter.clone() };
+            let (header, rest) = whole.split_at(whole.len().min(2_500));
+            *bytes = [mutated(header, case), rest.to_vec()].concat();
+        });
+        refused += usize::from(inspect(&path).is_err());
+        let _ = inspect_adapter(&path);
+    }
+    assert!(refused > 1_000, "{refused}");
+}
+
+#[test]
+fn a_header_that_lies_is_refused_before_llama_cpp_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = |tensors: u64, keys: u64, rest: &[&[u8]]| {
+        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+        bytes.extend(tensors.to_le_bytes());
+        bytes.extend(keys.to_le_bytes());
+        bytes.extend(rest.concat());
+        bytes.resize(bytes.len().max(64), 0);
+        bytes
+    };
+    let (one, most) = (1_u64.to_le_bytes(), u64::MAX.to_le_bytes());
+    let key: &[u8] = &[&one[..], b"k"].concat();
+    for (bytes, said) in [
+        (header(0, 1, &[]), "a key without a name"),
+        (header(u64::MAX, 0, &[]), "tensors"),
+        (header(0, 1 << 62, &[]), "keys"),
+        (header(0, 1, &[&most]), "bytes where"),
+        (header(0, 1, &[key, &[13, 0, 0, 0]]), "a value of type 13"),
+        (header(0, 1, &[key, &[9, 0, 0, 0, 9, 0, 0, 0]]), "an array of type 9"),
+        (header(0, 1, &[key, &[9, 0, 0, 0, 8, 0, 0, 0], &most]), "texts"),
+        (header(0, 1, &[key, &[9, 0, 0, 0, 10, 0, 0, 0], &most]), "numbers"),
+        (header(1, 0, &[key, &[5, 0, 0, 0]]), "5 dimensions"),
+    ] {
+        let path = changed(folder.path(), |file| *file = bytes);
+        let error = inspect(&path).unwrap_err();
+        assert!(
+            matches!(error, LoadError::NotGguf { .. }) && error.to_string().contains(said),
+            "{said}: {error}"
+        );
+    }
 }
 
 #[test]

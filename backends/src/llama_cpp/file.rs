@@ -1,6 +1,7 @@
 //! What a GGUF file says of itself, read before its weights are.
 
 use super::error::LoadError;
+use super::walk::walk;
 use super::{backend, log};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, CString};
@@ -192,6 +193,7 @@ impl<'p> Header<'p> {
         if bytes < 24 || file.read_exact(&mut magic).is_err() || magic != *b"GGUF" {
             return Err(not_gguf("it does not begin with the letters GGUF".to_owned()));
         }
+        walk(&file, bytes - magic.len() as u64).map_err(not_gguf)?;
         let _alone = super::thread::load_lock();
         log::clear();
         let name = path.to_str().and_then(|path| CString::new(path).ok());

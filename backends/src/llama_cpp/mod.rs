@@ -38,6 +38,7 @@ mod options;
 mod policy;
 mod quantise;
 mod thread;
+mod walk;
 
 pub use error::{LlamaCppError, LoadError};
 pub use file::{AdapterInfo, FileInfo, inspect, inspect_adapter};

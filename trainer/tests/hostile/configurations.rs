@@ -54,7 +54,7 @@ fn settings_of_any_kind_are_refused_or_sound() {
     }
     for deep in ["[".repeat(100_000), "{a=".repeat(100_000), "a.".repeat(100_000)] {
         for text in [format!("rao.steps={deep}"), format!("{deep}=1"), deep] {
-            assert!(Config::resolve(None, &[text.clone()]).is_err());
+            assert!(Config::resolve(None, std::slice::from_ref(&text)).is_err());
             assert!(resolve(&text).is_err());
         }
     }
@@ -103,7 +103,7 @@ fn numbers_at_the_edges_are_refused_or_sound() {
             "\"\\u0000\"",
         ] {
             let setting = format!("{key}={edge}");
-            if let Err(error) = bounded(0, || Config::resolve(None, &[setting.clone()])) {
+            if let Err(error) = bounded(0, || Config::resolve(None, std::slice::from_ref(&setting))) {
                 let error = error.to_string();
                 let last = key.rsplit('.').next().unwrap_or_default();
                 assert!(error.contains(last), "{setting}: {error}");

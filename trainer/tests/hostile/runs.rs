@@ -57,7 +57,7 @@ fn damaged_runs_are_reported_as_far_as_they_go() {
     });
     assert!(found.len() >= known.len() + 2, "{found:?}");
     let report = || {
-        let report = Report::gather(&[run.clone()], EVIL, Caps::default());
+        let report = Report::gather(std::slice::from_ref(&run), EVIL, Caps::default());
         report
             .map(|report| report.render().unwrap())
             .map_err(|error| error.to_string())
