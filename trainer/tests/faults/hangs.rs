@@ -93,7 +93,7 @@ fn plain_jobs(count: u64, gate: Option<&Gate>, deadline: Option<Duration>) -> Ve
     jobs.collect()
 }
 
-const STALL: Duration = Duration::from_millis(200);
+const STALL: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn an_environment_that_hangs_ends_the_rollout() {
