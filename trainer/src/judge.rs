@@ -112,7 +112,8 @@ impl Bench {
             let node = case.node;
             // The semaphore is never closed; without a permit, the case is heard all the same.
             let _permit = permits.acquire_owned().await;
-            let heard = AssertUnwindSafe(judge.judge(&case)).catch_unwind();
+            // Within the future, as an implementation by hand may panic before it has made one.
+            let heard = AssertUnwindSafe(async { judge.judge(&case).await }).catch_unwind();
             let verdict = match tokio::time::timeout(deadline, heard).await {
                 Ok(Ok(verdict)) => verdict,
                 Ok(Err(_)) => Err(JudgeError::Panicked),

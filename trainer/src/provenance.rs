@@ -49,6 +49,7 @@ impl Attempt {
         let packages = [
             ("candle-core", CANDLE, cfg!(feature = "candle")),
             ("llama-cpp-2", LLAMA_CPP, cfg!(feature = "llama-cpp")),
+            ("llama-cpp-sys-2", LLAMA_CPP_SYS, cfg!(feature = "llama-cpp")),
         ];
         let seeds = [
             ("run", config.seed),
@@ -95,6 +96,8 @@ impl Attempt {
 const CANDLE: &str = "0.11.1";
 /// See [`CANDLE`].
 const LLAMA_CPP: &str = "0.1.160";
+/// See [`CANDLE`]: llama.cpp itself.
+const LLAMA_CPP_SYS: &str = "0.1.161";
 
 fn simd() -> &'static str {
     #[cfg(target_arch = "x86_64")]
@@ -120,7 +123,11 @@ mod tests {
     #[test]
     fn versions_are_those_that_are_pinned() {
         let manifest = include_str!("../../Cargo.toml");
-        for (name, version) in [("candle-core", CANDLE), ("llama-cpp-2", LLAMA_CPP)] {
+        for (name, version) in [
+            ("candle-core", CANDLE),
+            ("llama-cpp-2", LLAMA_CPP),
+            ("llama-cpp-sys-2", LLAMA_CPP_SYS),
+        ] {
             assert!(
                 manifest.contains(&format!("{name} = {{ version = \"={version}\"")),
                 "{name}"

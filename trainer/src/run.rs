@@ -69,6 +69,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// Something in the directory lies elsewhere.
+    #[error("{0} is a link: what belongs to a run lies in its directory, and is written there alone")]
+    Link(PathBuf),
     /// The configuration of the run does not read back.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
@@ -80,6 +83,24 @@ pub enum RunError {
         /// Why.
         source: serde_json::Error,
     },
+}
+
+/// Refuses a directory with a link anywhere in it: whoever goes on with the run would write where it leads.
+fn no_links(path: &Path) -> Result<(), RunError> {
+    let mut open = vec![path.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(at(&folder))? {
+            let entry = entry.map_err(at(&folder))?;
+            let kind = entry.file_type().map_err(at(&entry.path()))?;
+            if kind.is_symlink() {
+                return Err(RunError::Link(entry.path()));
+            }
+            if kind.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a run came to: `summary.json`.
@@ -133,9 +154,10 @@ impl RunDir {
     /// Opens the directory of an earlier run, to go on with it.
     ///
     /// # Errors
-    /// [`RunError::NotARun`]; [`RunError::Locked`] while another process trains there; [`RunError::Io`].
+    /// [`RunError::NotARun`]; [`RunError::Link`]; [`RunError::Locked`] while another process trains there; [`RunError::Io`].
     pub fn resume(path: &Path) -> Result<Self, RunError> {
         let run = Self::open(path)?;
+        no_links(path)?;
         let lock = lock(path)?;
         let run = Self { _lock: lock, ..run };
         run.begin(&run.config()?)?;
@@ -144,7 +166,11 @@ impl RunDir {
 
     /// Writes down who trains here now.
     fn begin(&self, config: &Config) -> Result<(), RunError> {
-        let before = files::read(&self.path.join(PROVENANCE), files::SETTINGS_MAX).unwrap_or_default();
+        let path = self.path.join(PROVENANCE);
+        let before = match files::read(&path, files::SETTINGS_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            before => before.map_err(at(&path))?,
+        };
         self.write(PROVENANCE, &Attempt::now(config).append_to(&before))
     }
 

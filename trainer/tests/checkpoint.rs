@@ -194,7 +194,7 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
         train(&["--set", "learner.memory=0.01"]),
         &["there are 10.2 MiB", "weights", "learner.memory"],
     );
-    check(train(&["--device", "tpu"]), &["tpu", "cuda"]);
+    check(train(&["--device", "tpu"]), &["device", "cuda"]);
     check(
         train(&["--set", "eval.limits.context=1000"]),
         &["512 positions", "eval.limits.context"],

@@ -5,11 +5,13 @@ use rao_trainer::config::{Backend, Config};
 use rao_trainer::environments::{Difficulty, Domain, RootTask};
 use rao_trainer::evaluate;
 use rao_trainer::rollout::live_node_bytes;
+use rao_trainer::train;
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 
 /// Prints the plan and the memory, and succeeds if the run fits.
 pub fn run(config: &Config, domain: &impl Domain, asked_for_json: bool) -> anyhow::Result<ExitCode> {
+    train::Plan::check(config, domain)?;
     let memory = Memory::predict(config)?;
     let there = available(config);
     let fits = memory.check(config).is_ok();

@@ -15,9 +15,9 @@ const FIRST: u64 = 4;
 /// Most bytes of memory that the engine takes for one live node of a tree of these limits, one that was spawned and has not ended: its
 /// context, the buffers of its action, and its places in the tables of its tree and its worker.
 ///
-/// Not in it is what others decide: what the environment has on the heap, what the policy keeps of the context, and the answers of children
-/// that have ended, up to [`ANSWER_MAX`](super::ANSWER_MAX) bytes each, until their parent has read them. A tree takes one context of scratch
-/// space besides, and a node whose environment [restarts](rao_tree::Observation::restart) its context as many contexts as it has had.
+/// Not in it is what others decide: what the environment has on the heap, what the policy keeps of the context, the answers of children
+/// that have ended, up to [`ANSWER_MAX`](super::ANSWER_MAX) bytes each, until their parent has read them, and what is submitted and waits for
+/// a judge. The event log, where it is [kept](super::Settings::keep_log), grows with all that happens. A tree takes one context of scratch space besides, and a node whose environment [restarts](rao_tree::Observation::restart) its context as many contexts as it has had.
 ///
 /// `vocab` and `keep_transcripts` are those of the [`Settings`](super::Settings). A worker has at most
 /// [`Settings::trees_in_flight`](super::Settings::trees_in_flight) times [`Limits::nodes_max`] live nodes. Those of them that draw, the only ones that

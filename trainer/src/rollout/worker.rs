@@ -5,7 +5,7 @@ use super::pulse::{Doing, Pulse};
 use super::tree_run::TreeRun;
 use super::{Job, Rollout, RolloutError, Settings};
 use crate::judge::Ruling;
-use rao_tree::{Environment, Policy, Request};
+use rao_tree::{Environment, Policy, Request, SequenceId, WeightsVersion};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -122,16 +122,17 @@ impl<P: Policy> Worker<P> {
             self.named = self.named.max(name + 1);
             name
         };
+        let mut policy = Careful::new(&mut self.policy);
         let mut ended = Vec::new();
         let mut results = Vec::new();
         let (rulings, heard) = mpsc::channel::<Ruling>();
         loop {
-            self.pulse.is(Doing::Environments);
             while trees.len() < settings.trees_in_flight.max(1)
                 && !settings.is_cancelled()
+                && policy.died.is_none()
                 && let Some((index, job)) = next()
             {
-                trees.push(TreeRun::open(index, job, name(index), self.policy.weights(), settings));
+                trees.push(TreeRun::open(index, job, name(index), policy.weights(), settings));
             }
             for Ruling { tree, node, verdict } in heard.try_iter() {
                 if let Some(tree) = trees.iter_mut().find(|other| other.tag() == tree) {
@@ -139,14 +140,28 @@ impl<P: Policy> Worker<P> {
                 }
             }
             for tree in &mut trees {
+                self.pulse.is(Doing::Environments);
                 tree.advance(settings)?;
                 tree.submit(&settings.grader, &rulings)?;
+                self.pulse.is(Doing::Sampling);
                 for sequence in tree.drain_forgotten() {
-                    self.policy.forget(sequence);
+                    policy.forget(sequence);
                 }
             }
+            self.pulse.is(Doing::Environments);
             for tree in trees.extract_if(.., |tree| tree.is_closed()) {
                 ended.push(tree.finish()?);
+            }
+            let weights = policy.weights();
+            if let Some(text) = policy.died {
+                for tree in &mut trees {
+                    tree.cancel(format!("the policy panicked: {text}"), settings)?;
+                }
+                for tree in trees {
+                    ended.push(tree.finish()?);
+                }
+                self.dead = Some(text);
+                return Ok(ended);
             }
             if trees.is_empty() {
                 if settings.is_cancelled() {
@@ -155,13 +170,12 @@ impl<P: Policy> Worker<P> {
                 match next() {
                     None => return Ok(ended),
                     Some((index, job)) => {
-                        trees.push(TreeRun::open(index, job, name(index), self.policy.weights(), settings));
+                        trees.push(TreeRun::open(index, job, name(index), weights, settings));
                         continue;
                     }
                 }
             }
 
-            let weights = self.policy.weights();
             let mut batch: Vec<Request<'_>> = Vec::new();
             let mut shares = Vec::with_capacity(trees.len());
             for tree in &mut trees {
@@ -182,29 +196,19 @@ impl<P: Policy> Worker<P> {
                 |batch: &[Request<'_>]| batch.iter().map(|request| request.completion.len() as u64).sum::<u64>();
             let before = drawn(&batch);
             self.pulse.is(Doing::Sampling);
-            let policy = &mut self.policy;
-            match catch_unwind(AssertUnwindSafe(|| policy.sample(&mut batch))) {
-                Ok(Ok(_)) => failures = 0,
-                Ok(Err(error)) => {
+            match policy.sample(&mut batch) {
+                Ok(()) => failures = 0,
+                Err(error) => {
                     failures += 1;
                     if failures == FAILURES_MAX {
                         return Err(RolloutError::Policy(Box::new(error)));
                     }
                 }
-                Err(panic) => {
-                    drop(batch);
-                    let text = message(&*panic);
-                    for tree in &mut trees {
-                        tree.cancel(format!("the policy panicked: {text}"), settings)?;
-                    }
-                    for tree in trees {
-                        ended.push(tree.finish()?);
-                    }
-                    self.dead = Some(text);
-                    return Ok(ended);
-                }
             }
-            self.pulse.is(Doing::Environments);
+            if policy.died.is_some() {
+                // What it was in the middle of is not taken.
+                continue;
+            }
             let sampled = drawn(&batch).saturating_sub(before);
             settings.progress.tokens.fetch_add(sampled, Ordering::Relaxed);
             results.clear();
@@ -212,8 +216,51 @@ impl<P: Policy> Worker<P> {
             drop(batch);
             let mut results = results.iter().copied();
             for (tree, share) in trees.iter_mut().zip(shares) {
+                self.pulse.is(Doing::Environments);
                 tree.collect(results.by_ref().take(share), weights, settings)?;
             }
         }
+    }
+}
+
+/// A policy that is called no more once it has panicked: what it was in the middle of is not known.
+struct Careful<'p, P> {
+    policy: &'p mut P,
+    /// What it said last of its weights.
+    weights: WeightsVersion,
+    /// What it said when it panicked.
+    died: Option<String>,
+}
+
+impl<'p, P: Policy> Careful<'p, P> {
+    fn new(policy: &'p mut P) -> Self {
+        Self {
+            policy,
+            weights: WeightsVersion(0),
+            died: None,
+        }
+    }
+
+    fn call<T>(&mut self, otherwise: T, call: impl FnOnce(&mut P) -> T) -> T {
+        if self.died.is_some() {
+            return otherwise;
+        }
+        catch_unwind(AssertUnwindSafe(|| call(self.policy))).unwrap_or_else(|panic| {
+            self.died = Some(message(&*panic));
+            otherwise
+        })
+    }
+
+    fn weights(&mut self) -> WeightsVersion {
+        self.weights = self.call(self.weights, |policy| policy.weights());
+        self.weights
+    }
+
+    fn forget(&mut self, sequence: SequenceId) {
+        self.call((), |policy| policy.forget(sequence));
+    }
+
+    fn sample(&mut self, batch: &mut [Request<'_>]) -> Result<(), P::Error> {
+        self.call(Ok(()), |policy| policy.sample(batch).map(drop))
     }
 }

@@ -41,6 +41,7 @@ impl Metrics {
     pub fn sync(&mut self) -> io::Result<(u64, BTreeMap<Stage, u64>)> {
         let lines = self.lines.get_ref();
         lines.sync_data()?;
+        // Their names, too. Where the file lies is synchronised with the checkpoint.
         Ok((lines.metadata()?.len(), self.events.sync()?))
     }
 

@@ -53,17 +53,7 @@ impl<'a, D: Domain> Plan<'a, D> {
     /// # Errors
     /// [`TrainError`].
     pub fn to_resume(config: &'a Config, domain: &'a D) -> Result<Self, TrainError> {
-        let of = |difficulty| {
-            let tasks = domain.train().iter();
-            tasks.filter(move |task| task.difficulty() == difficulty)
-        };
-        let difficulty = config.rao.difficulty;
-        for needed in [Difficulty::Easy, difficulty] {
-            if of(needed).next().is_none() {
-                return Err(TrainError::NoTasks { difficulty: needed });
-            }
-        }
-        Trainee::check(config)?;
+        Self::check(config, domain)?;
         let memory = Memory::predict(config)?;
         memory
             .check(config)
@@ -73,9 +63,28 @@ impl<'a, D: Domain> Plan<'a, D> {
             domain,
             base: None,
             memory,
-            tasks: of(difficulty).collect(),
+            tasks: of(domain, config.rao.difficulty).collect(),
         })
     }
+
+    /// Checks what takes no memory: that there is something to train on, and that this binary samples as it should.
+    ///
+    /// # Errors
+    /// [`TrainError::NoTasks`], [`TrainError::Backend`].
+    pub fn check(config: &Config, domain: &D) -> Result<(), TrainError> {
+        for difficulty in [Difficulty::Easy, config.rao.difficulty] {
+            if of(domain, difficulty).next().is_none() {
+                return Err(TrainError::NoTasks { difficulty });
+            }
+        }
+        Ok(Trainee::check(config)?)
+    }
+}
+
+/// Tasks to train on.
+fn of<D: Domain>(domain: &D, difficulty: Difficulty) -> impl Iterator<Item = &D::Task> {
+    let tasks = domain.train().iter();
+    tasks.filter(move |task| task.difficulty() == difficulty)
 }
 
 /// Trains and evaluates what was planned, and leaves everything in `run`; goes on from its newest checkpoint where there is one.

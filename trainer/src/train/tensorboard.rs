@@ -8,6 +8,7 @@
 
 use super::checkpoint::Stage;
 use super::metrics::cut;
+use crate::run::sync_folder;
 use prost::Message;
 use serde_json::Value;
 use std::collections::{BTreeMap, btree_map::Entry};
@@ -53,9 +54,12 @@ impl EventFiles {
         for stage in Stage::ALL {
             if let Some(file) = self.by_phase.get(stage.name()) {
                 file.get_ref().sync_data()?;
+                // Its name, too.
+                sync_folder(&self.directory.join(stage.name()))?;
                 lengths.insert(stage, file.get_ref().metadata()?.len());
             }
         }
+        sync_folder(&self.directory)?;
         Ok(lengths)
     }
 
@@ -75,7 +79,8 @@ impl EventFiles {
 
 /// The one file of a stage.
 fn event_file(folder: &Path) -> io::Result<PathBuf> {
-    for entry in std::fs::read_dir(folder)? {
+    let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
+    for entry in std::fs::read_dir(folder).map_err(at)? {
         let path = entry?.path();
         if path
             .file_name()

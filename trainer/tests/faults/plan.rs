@@ -36,8 +36,10 @@ faults! {
     /// The policy reports an error, before it has drawn anything, and when it has drawn everything.
     SampleError, SampleErrorAfter,
     SampleNothing, SampleSlow,
-    SampleDeath,
+    SampleDeath, ForgetDeath, WeightsDeath,
     JudgeFails, JudgePanic, JudgeLate, JudgeNever,
+    /// Before it has made a future.
+    JudgePanicAtOnce,
 }
 
 use Fault::*;
@@ -47,7 +49,16 @@ impl Fault {
     fn is_timed(self) -> bool {
         matches!(
             self,
-            ObserveSlow | StepSlow | ResumeSlow | SampleSlow | SampleDeath | JudgeLate | JudgeNever | Swapped
+            ObserveSlow
+                | StepSlow
+                | ResumeSlow
+                | SampleSlow
+                | SampleDeath
+                | ForgetDeath
+                | WeightsDeath
+                | JudgeLate
+                | JudgeNever
+                | Swapped
         )
     }
 }

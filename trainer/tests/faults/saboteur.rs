@@ -2,7 +2,7 @@
 
 use crate::plan::{Fault, Plan, mix};
 use Fault::*;
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use rao_trainer::judge::{Case, Judge, JudgeError};
 use rao_trainer::rollout::ANSWER_MAX;
 use rao_tree::{
@@ -291,10 +291,18 @@ impl<P: Policy> Policy for Sabotaged<P> {
     }
 
     fn weights(&self) -> WeightsVersion {
+        let call = mix(self.name, self.calls);
+        if self.mortal && self.calls.is_multiple_of(8) && self.plan.strikes(call, &[WeightsDeath]).is_some() {
+            panic!("{PURPOSE}");
+        }
         self.inner.weights()
     }
 
     fn forget(&mut self, sequence: SequenceId) {
+        let call = mix(self.name, sequence.0);
+        if self.mortal && sequence.0.is_multiple_of(64) && self.plan.strikes(call, &[ForgetDeath]).is_some() {
+            panic!("{PURPOSE}");
+        }
         *self.forgotten.lock().unwrap().entry(sequence).or_default() += 1;
     }
 }
@@ -360,11 +368,26 @@ impl<P: Policy> Sabotaged<P> {
 /// Half right is whoever is judged, unless the plan says otherwise.
 pub struct Sabotaging(pub Plan);
 
-#[async_trait]
 impl Judge for Sabotaging {
-    async fn judge(&self, case: &Case) -> Result<Success, JudgeError> {
+    // By hand: what the macro makes never panics before there is a future.
+    fn judge<'s, 'c, 'f>(&'s self, case: &'c Case) -> BoxFuture<'f, Result<Success, JudgeError>>
+    where
+        's: 'f,
+        'c: 'f,
+        Self: 'f,
+    {
         let call = case.task.bytes().fold(0, |name, byte| mix(name, u64::from(byte)));
-        match self.0.strikes(call, &[JudgeFails, JudgePanic, JudgeLate, JudgeNever]) {
+        if self.0.strikes(call, &[JudgePanicAtOnce]).is_some() {
+            panic!("{PURPOSE}");
+        }
+        Box::pin(self.hear(call))
+    }
+}
+
+impl Sabotaging {
+    async fn hear(&self, call: u64) -> Result<Success, JudgeError> {
+        let among = [JudgeFails, JudgePanic, JudgeLate, JudgeNever];
+        match self.0.strikes(call, &among) {
             None => {}
             Some(JudgePanic) => panic!("{PURPOSE}"),
             Some(JudgeLate) => tokio::time::sleep(4 * SLOW).await,

@@ -59,7 +59,11 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_named_and_the_one_before_it_goes_o
                 None => std::fs::remove_file(&file).unwrap(),
             }
             let error = why_not(&run);
-            let way_out = format!("remove run/checkpoints/{name} to go on from the one before it");
+            let way_out = if file.starts_with(&newest) {
+                format!("remove run/checkpoints/{name} to go on from the one before it")
+            } else {
+                "every checkpoint after it needs it".into()
+            };
             assert!(
                 error.contains(&called) && error.contains(&way_out),
                 "{called}, {case}: {error}"
@@ -83,6 +87,16 @@ fn a_checkpoint_that_is_damaged_or_foreign_is_named_and_the_one_before_it_goes_o
     let error = why_not(&run);
     assert!(error.contains("was written under another config.toml"), "{error}");
     std::fs::write(&config, &whole).unwrap();
+
+    // How long to wait and what to bear may be changed, and comments.
+    let changed = whole.replace("failed_max = 0.5", "# more than before\nfailed_max = 0.75");
+    assert_ne!(changed, whole);
+    std::fs::write(&config, &changed).unwrap();
+    let link = run.join("traces/elsewhere");
+    std::os::unix::fs::symlink(here.path(), &link).unwrap();
+    let error = why_not(&run);
+    assert!(error.contains("run/traces/elsewhere is a link"), "{error}");
+    std::fs::remove_file(&link).unwrap();
 
     // One of another run.
     let there = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ fn shell(here: &Path, script: &str) -> Option<String> {
         .output();
     let output = output.ok()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    if matches!(output.status.code(), Some(77 | 1)) && (said.contains("mount") || said.contains("unshare")) {
+    if matches!(output.status.code(), Some(77 | 1)) && (said.contains("mount:") || said.contains("unshare:")) {
         eprintln!("skipped: no file system can be mounted here: {said}");
         return None;
     }

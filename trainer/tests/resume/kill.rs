@@ -17,12 +17,14 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
 
     let mut random = Xoshiro256PlusPlus::seed_from_u64(8);
     let mut kills = 0;
+    let mut from_checkpoints = 0;
     let mut runs = 0;
     while kills < KILLS {
         let here = tempfile::tempdir().unwrap();
         let run = here.path().join("run");
         loop {
             // Killed before it had written its configuration, it had not begun.
+            from_checkpoints += usize::from(!checkpoints(&run).is_empty());
             let mut child = if run.join("config.toml").exists() {
                 begin(here.path(), &["train", "--resume", "run"])
             } else {
@@ -49,6 +51,10 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
             "{kept:?}"
         );
     }
+    assert!(
+        from_checkpoints >= KILLS / 2,
+        "{from_checkpoints} of {kills} went on from a checkpoint"
+    );
 }
 
 #[test]

@@ -27,6 +27,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use toml::{Table, Value};
 
 /// Where they lie, in the run directory.
 const FOLDER: &str = "checkpoints";
@@ -59,6 +60,14 @@ pub enum ResumeError {
         /// The checkpoint that it belongs to.
         checkpoint: PathBuf,
     },
+    /// A policy that was finished is not as it was: what came after began with it.
+    #[error("{path}: {what}; every checkpoint after it needs it: put it back, or train anew in another directory")]
+    Lost {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Written by a version of this program that keeps other things.
     #[error(
         "{path} has format {found}, this version reads {}: go on with rao {by}, which wrote it",
@@ -74,7 +83,8 @@ pub enum ResumeError {
     },
     /// Of another configuration.
     #[error(
-        "{checkpoint} was written under another config.toml than {run} has now: put the old one back, or train anew in another directory"
+        "{checkpoint} was written under another config.toml than {run} has now: put the old one back, or train anew in another directory (what may be changed is {})",
+        FREE.join(", ")
     )]
     Foreign {
         /// The checkpoint.
@@ -82,6 +92,32 @@ pub enum ResumeError {
         /// The run.
         run: PathBuf,
     },
+}
+
+impl ResumeError {
+    /// The same of a file that belongs to the run, not to one checkpoint.
+    fn of_the_run(self) -> Self {
+        match self {
+            Self::Damaged { path, what, .. } => Self::Lost { path, what },
+            other => other,
+        }
+    }
+}
+
+/// Keys that may be changed between two attempts: they say how long to wait and how much to bear or to keep, not what is computed.
+const FREE: [&str; 4] = ["limits.seconds", "rollout.stall", "rao.failed_max", "checkpoint.keep"];
+
+/// Of what a configuration says, but for the keys that are [`FREE`], and for comments and order.
+fn checksum(text: &str) -> u32 {
+    let Ok(mut table) = text.parse::<Table>() else {
+        return crc32c::crc32c(text.as_bytes());
+    };
+    for (section, key) in FREE.iter().filter_map(|path| path.split_once('.')) {
+        if let Some(section) = table.get_mut(section).and_then(Value::as_table_mut) {
+            section.remove(key);
+        }
+    }
+    crc32c::crc32c(table.to_string().as_bytes())
 }
 
 /// The checkpoints of a run.
@@ -160,12 +196,12 @@ impl Checkpoints {
     /// [`RunError::Io`]: its configuration cannot be read.
     pub fn new(run: &RunDir, config: &Checkpoint) -> Result<Self, RunError> {
         let path = run.path().join(CONFIG);
-        let text = files::read(&path, files::SETTINGS_MAX).map_err(at(&path))?;
+        let text = files::read_text(&path, files::SETTINGS_MAX).map_err(at(&path))?;
         Ok(Self {
             run: run.path().to_owned(),
             folder: run.path().join(FOLDER),
             keep: config.keep,
-            config: crc32c::crc32c(&text),
+            config: checksum(&text),
             policies: RefCell::default(),
         })
     }
@@ -196,7 +232,9 @@ impl Checkpoints {
         written.files.check(&read(&checkpoint)?, &checkpoint, &checkpoint)?;
         for (stage, files) in &written.policies {
             let path = self.run.join(stage.policy());
-            files.check(&read(&path)?, &path, &checkpoint)?;
+            files
+                .check(&read(&path)?, &path, &checkpoint)
+                .map_err(ResumeError::of_the_run)?;
         }
         Ok(Some(Saved {
             path: checkpoint,
@@ -224,7 +262,8 @@ impl Checkpoints {
         let moved = self
             .discard(&path)
             .and_then(|()| std::fs::rename(&partial, &path))
-            .and_then(|()| sync_folder(&self.folder));
+            .and_then(|()| sync_folder(&self.folder))
+            .and_then(|()| sync_folder(&self.run));
         moved.map_err(at(&path))?;
         self.prune(place).map_err(at(&self.folder))?;
         Ok(())

@@ -4,6 +4,7 @@ use super::ResumeError;
 use crate::train::optimize::Spent;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
+use rao_backends::files;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -233,15 +234,17 @@ impl Written {
             what,
             checkpoint: checkpoint.to_owned(),
         };
-        let mut text = String::new();
-        let read = File::open(&path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-        match read {
-            Ok(length) if length as u64 > LONGEST => return Err(damaged("is too long".into())),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged("is missing".into())),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(damaged("is not text".into())),
-            Err(source) => return Err(ResumeError::Io { path, source }),
-        }
+        let text = match files::read_text(&path, LONGEST) {
+            Ok(text) => text,
+            Err(source) => {
+                return Err(match source.kind() {
+                    io::ErrorKind::FileTooLarge => damaged("is too long".into()),
+                    io::ErrorKind::NotFound => damaged("is missing".into()),
+                    io::ErrorKind::InvalidData => damaged("is not text".into()),
+                    _ => ResumeError::Io { path, source },
+                });
+            }
+        };
         let envelope: Envelope<'_> = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if envelope.format != FORMAT {
             return Err(ResumeError::Format {
