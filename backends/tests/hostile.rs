@@ -180,6 +180,16 @@ fn text_model(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/text").join(name)
 }
 
+fn conversation(messages: &[serde_json::Value]) -> Conversation<'_> {
+    Conversation {
+        messages,
+        tools: &[],
+        add_generation_prompt: true,
+        options: None,
+        now: None,
+    }
+}
+
 #[test]
 fn damaged_tokenizers_and_templates_are_refused_and_take_no_memory() {
     // Panics of the crate are caught. To print where they come from would take more memory than the files.
@@ -200,13 +210,7 @@ fn damaged_tokenizers_and_templates_are_refused_and_take_no_memory() {
         }
     }
     let messages = [serde_json::json!({ "role": "user", "content": "</script> hello" })];
-    let conversation = Conversation {
-        messages: &messages,
-        tools: &[],
-        add_generation_prompt: true,
-        options: None,
-        now: None,
-    };
+    let conversation = conversation(&messages);
     let read = |dir: &Path| {
         let tokenizer = Tokenizer::load(dir).map_err(|error| error.to_string())?;
         let tokens = tokenizer.encode("hello there").map_err(|error| error.to_string())?;
@@ -232,13 +236,7 @@ fn a_template_without_an_end_is_refused() {
     let endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% set c = a * b %}{% endfor %}{% endfor %}";
     let template = ChatTemplate::new("endless", endless, &[]).unwrap();
     let messages = [serde_json::json!({ "role": "user", "content": "hello" })];
-    let conversation = Conversation {
-        messages: &messages,
-        tools: &[],
-        add_generation_prompt: true,
-        options: None,
-        now: None,
-    };
+    let conversation = conversation(&messages);
     let error = template.render(&conversation).unwrap_err().to_string();
     assert!(error.contains("endless"), "{error}");
     let recursive = "{% macro again(n) %}{{ again(n + 1) }}{% endmacro %}{{ again(0) }}";

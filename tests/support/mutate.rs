@@ -1,5 +1,8 @@
 //! Bytes that somebody has damaged, by a seed: what readers of files are tried on.
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
 /// What is put in where something is put in: numbers that are too large, deep nesting, paths that lead away, ends of strings.
 const PIECES: [&str; 18] = [
     "-1",
@@ -22,33 +25,29 @@ const PIECES: [&str; 18] = [
     "\n",
 ];
 
-/// A generator of numbers: splitmix64.
-pub struct Seeded(pub u64);
+/// Numbers that a seed fixes.
+pub struct Seeded(SplitMix64);
 
 impl Seeded {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    pub fn new(seed: u64) -> Self {
+        Self(SplitMix64::seed_from_u64(seed))
     }
 
     pub fn below(&mut self, most: usize) -> usize {
-        (self.next() % most.max(1) as u64) as usize
+        (self.0.next_u64() % most.max(1) as u64) as usize
     }
 }
 
 /// The bytes with one to four damages.
 pub fn mutated(bytes: &[u8], seed: u64) -> Vec<u8> {
-    let mut seeded = Seeded(seed);
+    let mut seeded = Seeded::new(seed);
     let mut bytes = bytes.to_vec();
     for _ in 0..=seeded.below(4) {
         let at = seeded.below(bytes.len() + 1);
         let end = (at + 1 + seeded.below(16)).min(bytes.len());
         match seeded.below(8) {
             0 if at < bytes.len() => bytes[at] ^= 1 << seeded.below(8),
-            1 if at < bytes.len() => bytes[at] = seeded.next() as u8,
+            1 if at < bytes.len() => bytes[at] = seeded.below(256) as u8,
             2 => bytes.truncate(at),
             3 if at < end => drop(bytes.drain(at..end)),
             4 if at < end => {

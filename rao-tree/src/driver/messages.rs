@@ -62,8 +62,8 @@ pub enum Launch {
         node: NodeId,
         /// How.
         status: NodeStatus,
-        /// Its own success; zero unless it finished and its environment graded it. A verdict of [`Outcome::Submit`](crate::Outcome::Submit) is never in it, so that what
-        /// a parent sees does not depend on how fast a judge is.
+        /// Its own success; zero unless it finished and its environment graded it. A verdict on what was
+        /// [submitted](crate::Outcome::Submit) is never in it, so that what a parent sees does not depend on how fast a judge is.
         success: Success,
         /// Whether its environment ended it, in [`Driver::handle_outcome`], and so handed its answer over. A node that a limit, a clock or a
         /// fault ended hands over nothing: what its environment would still say is in no log.

@@ -37,12 +37,15 @@ impl<P: Policy> InProcess<P> {
         }
     }
 
-    /// A worker that has been in one call into its policy or an environment for so long ends the rollout with [`RolloutError::Stalled`]. At least a
-    /// millisecond.
+    /// A worker that has been in one call into its policy or an environment for so long ends the rollout with [`RolloutError::Stalled`]; so does one
+    /// that has got nowhere for four times as long, because its policy draws nothing or its judges say nothing. At least a millisecond.
     #[must_use]
-    pub fn with_stall(self, stall: Duration) -> Self {
-        let stall = stall.max(Duration::from_millis(1));
-        Self { stall, ..self }
+    pub fn with_stall(mut self, stall: Duration) -> Self {
+        self.stall = stall.max(Duration::from_millis(1));
+        for worker in &mut self.workers {
+            worker.set_stall(self.stall);
+        }
+        self
     }
 
     /// The policies, for publishing new weights between rollouts.

@@ -237,10 +237,11 @@ pub enum RolloutError {
     /// A policy panicked, and none is left to go on with.
     #[error("a rollout worker panicked: {0}")]
     Panicked(String),
-    /// A call into a policy or an environment does not return. Its thread is left to itself, as nobody can end it; so are the policies.
+    /// A call into a policy or an environment does not return, and its thread is left to itself, as nobody can end it, with its policy; or a worker
+    /// was called back again and again and got nowhere.
     #[error(
         "a rollout worker has been in {} for {:.0} s without a step: it hangs, or rollout.stall, in seconds, is too short for it",
-        match .doing { Doing::Sampling => "its policy", _ => "an environment" }, .since.as_secs_f64()
+        match .doing { Doing::Sampling => "its policy", _ => "an environment or a judge" }, .since.as_secs_f64()
     )]
     Stalled {
         /// Where it is.

@@ -3,18 +3,21 @@
 use super::guarded::{Guarded, message};
 use super::pulse::{Doing, Pulse};
 use super::tree_run::TreeRun;
-use super::{Job, Rollout, RolloutError, Settings};
+use super::{Job, Rollout, RolloutError, STALL, Settings};
 use crate::judge::Ruling;
 use rao_tree::{Environment, Policy, Request, SequenceId, WeightsVersion};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a worker that only waits for judges does so before it looks at deadlines again.
 const JUDGES: Duration = Duration::from_millis(20);
 /// How often a policy may fail one call after the other; what it has said by then is kept, and it is asked again.
 const FAILURES_MAX: u32 = 3;
+/// How many times as long as for one call a worker goes on that gets nowhere: its policy answers and draws nothing, or its judges are silent. What
+/// is slow, such as a server, is told again and again to wait, and has its own deadlines.
+const IDLE: u32 = 4;
 
 /// Owns a policy and rolls trees out on it, on the thread that calls it.
 pub struct Worker<P> {
@@ -23,6 +26,8 @@ pub struct Worker<P> {
     named: u64,
     /// What it is doing, for whoever watches.
     pulse: Arc<Pulse>,
+    /// How long one call may take.
+    stall: Duration,
     /// What the policy said when it panicked: it is never called again.
     dead: Option<String>,
 }
@@ -34,8 +39,14 @@ impl<P: Policy> Worker<P> {
             policy,
             named: 0,
             pulse: Arc::default(),
+            stall: STALL,
             dead: None,
         }
+    }
+
+    /// How long one call may take. It does not watch itself; but it gives up after four times as long without anything that gets it on.
+    pub(super) fn set_stall(&mut self, stall: Duration) {
+        self.stall = stall;
     }
 
     /// What it is doing.
@@ -126,6 +137,12 @@ impl<P: Policy> Worker<P> {
         let mut ended = Vec::new();
         let mut results = Vec::new();
         let (rulings, heard) = mpsc::channel::<Ruling>();
+        let mut moved = Instant::now();
+        let idle = self.stall.saturating_mul(IDLE);
+        let stalled = |doing, moved: Instant| match moved.elapsed() {
+            since if since >= idle => Err(RolloutError::Stalled { doing, since }),
+            _ => Ok(()),
+        };
         loop {
             while trees.len() < settings.trees_in_flight.max(1)
                 && !settings.is_cancelled()
@@ -135,6 +152,7 @@ impl<P: Policy> Worker<P> {
                 trees.push(TreeRun::open(index, job, name(index), policy.weights(), settings));
             }
             for Ruling { tree, node, verdict } in heard.try_iter() {
+                moved = Instant::now();
                 if let Some(tree) = trees.iter_mut().find(|other| other.tag() == tree) {
                     tree.rule(node, verdict)?;
                 }
@@ -185,10 +203,14 @@ impl<P: Policy> Worker<P> {
             if batch.is_empty() {
                 // Nothing is left to do but to hear the judges, and to look at the clock now and then.
                 drop(batch);
-                if let Ok(Ruling { tree, node, verdict }) = heard.recv_timeout(JUDGES)
-                    && let Some(tree) = trees.iter_mut().find(|other| other.tag() == tree)
-                {
-                    tree.rule(node, verdict)?;
+                match heard.recv_timeout(JUDGES) {
+                    Ok(Ruling { tree, node, verdict }) => {
+                        moved = Instant::now();
+                        if let Some(tree) = trees.iter_mut().find(|other| other.tag() == tree) {
+                            tree.rule(node, verdict)?;
+                        }
+                    }
+                    Err(_) => stalled(Doing::Environments, moved)?,
                 }
                 continue;
             }
@@ -214,6 +236,11 @@ impl<P: Policy> Worker<P> {
             results.clear();
             results.extend(batch.iter().map(|request| (request.completion.len(), request.stop)));
             drop(batch);
+            if sampled > 0 || results.iter().any(|(_, stop)| stop.is_some()) {
+                moved = Instant::now();
+            } else {
+                stalled(Doing::Sampling, moved)?;
+            }
             let mut results = results.iter().copied();
             for (tree, share) in trees.iter_mut().zip(shares) {
                 self.pulse.is(Doing::Environments);

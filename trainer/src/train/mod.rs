@@ -63,7 +63,7 @@ pub enum TrainError {
     Metrics(#[from] std::io::Error),
     /// Too much of a step failed to learn from the rest.
     #[error(
-        "{failed} of {trees} trees of step {step} of {arm} failed, more than rao.failed_max={max} allows; {}. Nothing was learned from that step: remove the cause, or change these two in the run's config.toml, and go on from the last checkpoint",
+        "{failed} of {trees} trees of step {step} of {arm} failed, more than rao.failed_max={max} allows; {}. Nothing was learned from that step: remove the cause, or change rao.failed_max or limits.seconds in the run's config.toml, and go on from the last checkpoint",
         .cause.as_deref().map_or("none says why: they were still under way after limits.seconds".to_owned(), |cause| format!("most often: {cause}"))
     )]
     Failures {

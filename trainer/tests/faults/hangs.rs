@@ -105,7 +105,10 @@ async fn an_environment_that_hangs_ends_the_rollout() {
         panic!("it does not hang")
     };
     assert!(doing == Doing::Environments && since >= STALL);
-    assert!(error.to_string().contains("in an environment for"), "{error}");
+    assert!(
+        error.to_string().contains("in an environment or a judge for"),
+        "{error}"
+    );
     assert_eq!(settings.progress.in_flight(), 3, "nobody can end it");
     drop(opens);
     eventually(|| settings.progress.in_flight() == 0).await;
@@ -191,6 +194,17 @@ async fn a_policy_that_never_draws_anything_meets_the_deadline_of_its_trees() {
     );
 }
 
+/// Nor does it wait for ever where a tree has no deadline.
+#[tokio::test]
+async fn a_policy_that_never_draws_anything_ends_the_rollout() {
+    let settings = settings(Grader::Nobody);
+    let mut engine = InProcess::new(vec![Idle]).with_stall(STALL / 4);
+    let stalled = engine.rollout(plain_jobs(3, None, None), &settings).await;
+    let doing = Doing::Sampling;
+    assert!(matches!(stalled, Err(RolloutError::Stalled { doing: at, since }) if at == doing && since >= STALL));
+    assert_eq!(settings.progress.in_flight(), 0, "nothing is left behind");
+}
+
 /// Never says anything: by waiting, or by blocking the thread that it runs on, which no deadline of its own can end.
 struct Silent(Option<Gate>);
 
@@ -215,6 +229,19 @@ async fn a_judge_that_never_speaks_meets_the_deadline_of_the_trees() {
         assert_timed_out(&rollouts, 2);
         assert_eq!(settings.progress.in_flight(), 0);
     }
+    drop(opens);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_judge_that_never_speaks_ends_the_rollout_where_trees_have_no_deadline() {
+    let (opens, gate) = Gate::closed();
+    let bench = Bench::new(Arc::new(Silent(Some(gate))), 1, Duration::from_secs(3_600));
+    let settings = settings(Grader::Judge(bench));
+    let mut engine = InProcess::new(vec![uniform(VOCAB)]).with_stall(STALL / 4);
+    let stalled = engine.rollout(plain_jobs(2, None, None), &settings).await;
+    let doing = Doing::Environments;
+    assert!(matches!(stalled, Err(RolloutError::Stalled { doing: at, since }) if at == doing && since >= STALL));
+    assert_eq!(settings.progress.in_flight(), 0, "nothing is left behind");
     drop(opens);
 }
 

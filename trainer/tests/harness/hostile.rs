@@ -23,7 +23,7 @@ const TURNS: [&str; 8] = [
 
 /// What is said in a turn of this seed: several of the turns above, damaged, or one thing very often.
 fn words(seed: u64) -> String {
-    let mut seeded = Seeded(seed);
+    let mut seeded = Seeded::new(seed);
     if seeded.below(10) == 0 {
         let often = [
             "[",

@@ -114,7 +114,7 @@ fn frames_that_are_sound_and_contradict_each_other_are_read_too() {
         let starts: Vec<usize> = ends.chain([whole.len()]).collect();
         starts.windows(2).map(|pair| &whole[pair[0]..pair[1]]).collect()
     };
-    let mut seeded = crate::mutate::Seeded(7);
+    let mut seeded = crate::mutate::Seeded::new(7);
     for _ in 0..2_000 {
         let mut log = Vec::new();
         for _ in 0..seeded.below(30) {

@@ -104,7 +104,8 @@ impl ResumeError {
     }
 }
 
-/// Keys that may be changed between two attempts: they say how long to wait and how much to bear or to keep, not what is computed.
+/// Keys that may be changed between two attempts: they say how long to wait and how much to bear or to keep. What is computed depends on them only
+/// where something runs into them.
 const FREE: [&str; 4] = ["limits.seconds", "rollout.stall", "rao.failed_max", "checkpoint.keep"];
 
 /// Of what a configuration says, but for the keys that are [`FREE`], and for comments and order.
