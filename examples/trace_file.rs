@@ -275,6 +275,7 @@ fn name(event: &Event<'_>) -> String {
         Event::Cancel { node, .. } => ("cancel", node),
         Event::Score { node, .. } => ("score", node),
         Event::Restart { node } => ("restart", node),
+        Event::Allow { node, .. } => ("allow", node),
         _ => return "an event".into(),
     };
     format!("{what} of node {}", node.0)

@@ -111,6 +111,15 @@ pub enum Event<'a> {
         /// Whose context.
         node: NodeId,
     },
+    /// What was allowed as the tokens of the node's next action were drawn, for who trains on them; absent where nothing was constrained, or
+    /// nobody asked. Stands before its `Act`; successive ones append.
+    Allow {
+        /// Who was constrained.
+        node: NodeId,
+        /// One set of tokens after the other, as many as the action has tokens and all of one length: bit `t % 8` of byte `t / 8` allows token `t`.
+        #[serde(serialize_with = "bytes")]
+        masks: &'a [u8],
+    },
 }
 
 impl Event<'_> {
@@ -128,12 +137,18 @@ impl Event<'_> {
             Self::Score { .. } => 7,
             Self::RunClosed { .. } => 8,
             Self::Restart { .. } => 9,
+            Self::Allow { .. } => 10,
         }
     }
 }
 
 /// Kinds below this are known to this version of the crate: one more than that of the last variant.
-pub(crate) const KINDS: u32 = Event::Restart { node: NodeId::ROOT }.kind() + 1;
+pub(crate) const KINDS: u32 = Event::Allow {
+    node: NodeId::ROOT,
+    masks: &[],
+}
+.kind()
+    + 1;
 
 /// serde writes `&[u8]` element by element; this writes the same bytes in one go.
 fn bytes<S: Serializer>(value: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

@@ -95,6 +95,13 @@ pub const RECORDS: &[Record<'static>] = &[
     ),
     record(800, Event::RunClosed { nodes: 3, tokens: 2 }),
     record(900, Event::Restart { node: NodeId(2) }),
+    record(
+        1000,
+        Event::Allow {
+            node: NodeId(1),
+            masks: &[0x06, 0x80],
+        },
+    ),
 ];
 
 /// The checksum of a frame, bit by bit as SPEC.md writes it down: to give a damaged or invented frame a right one. Not for speed.

@@ -324,6 +324,7 @@ fn extremes(extreme: Extreme) -> Vec<Record<'static>> {
             tokens: big,
         },
         Event::Restart { node },
+        Event::Allow { node, masks: value },
     ];
     assert_eq!(events.len(), RECORDS.len());
     events.map(|event| Record { at_us: big, event }).to_vec()

@@ -212,7 +212,7 @@ fn numbers(record: &Record<'_>) -> Vec<(&'static str, String)> {
         Event::RunClosed { nodes, tokens } => {
             fields.extend([("nodes", nodes.to_string()), ("tokens", tokens.to_string())]);
         }
-        Event::Restart { node } => fields.push(("node", node.0.to_string())),
+        Event::Restart { node } | Event::Allow { node, .. } => fields.push(("node", node.0.to_string())),
         _ => {}
     }
     fields

@@ -281,6 +281,7 @@ impl<A: Arena> Tree<A> {
                 Ok(())
             }
             Event::Act { node, tokens, .. } => self.act(node, tokens),
+            Event::Allow { node, .. } => self.live(node).map(drop),
             Event::Return { node, status, .. } => self.end(node, status),
             Event::Cancel { node, .. } => self.end(node, NodeStatus::Cancelled),
             Event::Score { node, success } => {

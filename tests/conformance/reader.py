@@ -159,6 +159,10 @@ def restart(p):
     return {"node": p.varint(32)}
 
 
+def allow(p):
+    return {"node": p.varint(32), "masks": p.bytes()}
+
+
 EVENTS = [
     ("run opened", run_opened),
     ("spawn", spawn),
@@ -170,6 +174,7 @@ EVENTS = [
     ("score", score),
     ("run closed", run_closed),
     ("restart", restart),
+    ("allow", allow),
 ]
 
 

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `candle` (default) | the backend that trains and samples: without it there is no `train` loop |
 //! | `llama-cpp` | samples GGUF files, quantised: in training with `candle`, alone for `rao eval` and `rao rollout`; needs cmake, a C++ compiler and libclang to build |
+//! | `nats` | rollouts by workers on other machines, met at a NATS server (`nats`); with `candle` or `llama-cpp` |
 //! | `openai` | policies behind OpenAI-compatible servers, for `rao eval` and `rao rollout`; brings `code` |
 //! | `code` | agents that act by Python cells ([`language`]), in the interpreter monty |
 //! | `cuda`, `metal` | the learner on these devices, with `candle`; llama.cpp on them, with `llama-cpp` |
@@ -40,6 +41,8 @@ pub mod experiment;
 pub mod judge;
 pub mod language;
 pub mod live;
+#[cfg(all(feature = "nats", any(feature = "candle", feature = "llama-cpp")))]
+pub mod nats;
 pub mod provenance;
 #[cfg(feature = "candle")]
 pub mod record;

@@ -62,7 +62,7 @@ enum Type {
 type Fields = &'static [(&'static str, Type)];
 
 /// The events by number, with their fields.
-const EVENTS: [(&str, Fields); 10] = [
+const EVENTS: [(&str, Fields); 11] = [
     (
         "run opened",
         &[
@@ -117,6 +117,7 @@ const EVENTS: [(&str, Fields); 10] = [
     ("score", &[("node", Type::U32), ("success", Type::Success)]),
     ("run closed", &[("nodes", Type::U32), ("tokens", Type::U64)]),
     ("restart", &[("node", Type::U32)]),
+    ("allow", &[("node", Type::U32), ("masks", Type::Bytes)]),
 ];
 
 const LIMITS: [&str; 6] = ["depth", "nodes", "children", "steps", "tokens", "context"];

@@ -132,7 +132,11 @@ impl Owned {
                 nodes: node.0,
                 tokens: seed,
             },
-            _ => Event::Restart { node },
+            9 => Event::Restart { node },
+            _ => Event::Allow {
+                node,
+                masks: &self.value,
+            },
         };
         Record {
             at_us: self.at_us,
@@ -196,7 +200,7 @@ pub fn record() -> impl Strategy<Value = Owned> {
     );
     let numbers = (number(), number(), prop::option::of(number()), number(), number());
     (
-        (0..10_u8, any::<u8>(), numbers),
+        (0..11_u8, any::<u8>(), numbers),
         (".{0,40}", any::<Vec<u8>>(), sampled),
         limits,
         choices,

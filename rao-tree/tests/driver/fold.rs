@@ -125,7 +125,8 @@ fn event() -> impl Strategy<Value = Event<'static>> {
         1 => node.clone().prop_map(|node| Event::Cancel { node: NodeId(node), reason: CancelReason::ParentEnded }),
         1 => node.clone().prop_map(|node| score(node, Success::ONE)),
         1 => node.clone().prop_map(move |node| Event::Refuse { parent: NodeId(node), index: 0, limit }),
-        1 => node.prop_map(|node| Event::Restart { node: NodeId(node) }),
+        1 => node.clone().prop_map(|node| Event::Restart { node: NodeId(node) }),
+        1 => node.prop_map(|node| Event::Allow { node: NodeId(node), masks: &[1] }),
         1 => Just(Event::RunClosed { nodes: 0, tokens: 0 }),
     ]
 }

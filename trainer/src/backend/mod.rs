@@ -341,18 +341,7 @@ impl Trainee {
     /// # Errors
     /// [`BackendError::Pack`].
     pub fn exact_engine(&self, rollout: &Rollout, threads: usize) -> Result<InProcess<Sampler>, BackendError> {
-        let weights = self.pack()?;
-        let threads = sampler::threads(threads);
-        let options = SamplerOptions {
-            window: WINDOW,
-            cache_bytes: (rollout.cache << 20) / threads,
-            ..SamplerOptions::default()
-        };
-        let samplers = (0..threads).map(|_| {
-            let sampler = CandleSampler::new(Arc::clone(&weights), self.version, options);
-            Sampler::Candle(Box::new(sampler))
-        });
-        Ok(InProcess::new(samplers.collect()).with_stall(rollout.stall()))
+        Ok(exact_engine(&self.pack()?, self.version, rollout, threads))
     }
 
     /// An engine that samples these weights as `rollout` says, on so many threads; 0 takes one per core.
@@ -434,10 +423,53 @@ impl Trainee {
     }
 
     fn pack(&self) -> Result<Arc<SamplerWeights>, BackendError> {
-        let model = &self.learner.model;
-        let geometry = Geometry::from(model.config());
-        Ok(SamplerWeights::pack_from(&geometry, |name| model.effective(name))?)
+        packed(&self.learner.model)
     }
+}
+
+fn packed(model: &Qwen3) -> Result<Arc<SamplerWeights>, BackendError> {
+    let geometry = Geometry::from(model.config());
+    Ok(SamplerWeights::pack_from(&geometry, |name| model.effective(name))?)
+}
+
+/// An engine of so many samplers of the same weights; 0 takes one per core.
+fn exact_engine(
+    weights: &Arc<SamplerWeights>,
+    version: WeightsVersion,
+    rollout: &Rollout,
+    threads: usize,
+) -> InProcess<Sampler> {
+    let threads = sampler::threads(threads);
+    let options = SamplerOptions {
+        window: WINDOW,
+        cache_bytes: (rollout.cache << 20) / threads,
+        ..SamplerOptions::default()
+    };
+    let samplers = (0..threads).map(|_| {
+        let sampler = CandleSampler::new(Arc::clone(weights), version, options);
+        Sampler::Candle(Box::new(sampler))
+    });
+    InProcess::new(samplers.collect()).with_stall(rollout.stall())
+}
+
+/// What samplers take of a policy that was saved with all its weights.
+#[cfg(feature = "nats")]
+pub(crate) fn read_saved(directory: &Path) -> Result<Arc<SamplerWeights>, BackendError> {
+    packed(&Qwen3::new(Weights::load(directory, &Device::Cpu)?))
+}
+
+/// An engine that samples a policy that was saved with all its weights, in full precision.
+///
+/// # Errors
+/// [`BackendError`].
+#[cfg(feature = "nats")]
+pub(crate) fn open_saved(
+    directory: &Path,
+    version: WeightsVersion,
+    rollout: &Rollout,
+    threads: usize,
+) -> Result<InProcess<Sampler>, BackendError> {
+    Ok(exact_engine(&read_saved(directory)?, version, rollout, threads))
 }
 
 fn values(var: &Var) -> Result<Vec<f32>, BackendError> {

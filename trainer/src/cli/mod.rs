@@ -18,6 +18,8 @@ mod server;
 mod trace;
 #[cfg(feature = "candle")]
 mod train;
+#[cfg(all(feature = "nats", any(feature = "candle", feature = "llama-cpp")))]
+mod worker;
 
 use clap::{Parser, Subcommand};
 use rao_trainer::live::harmless;
@@ -57,6 +59,16 @@ enum Command {
     /// Write a policy for other programs: GGUF for llama.cpp, safetensors for Hugging Face.
     #[cfg(feature = "candle")]
     Export(export::Args),
+    /// Roll trees out for a training on another machine, met at a NATS server.
+    #[cfg(all(feature = "nats", any(feature = "candle", feature = "llama-cpp")))]
+    Worker(worker::Args),
+    /// (this binary was built without the feature `nats`)
+    #[cfg(not(all(feature = "nats", any(feature = "candle", feature = "llama-cpp"))))]
+    Worker {
+        /// Ignored.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        arguments: Vec<String>,
+    },
     /// Make one page of HTML from runs: curves, tables, and the trees to be opened node by node.
     Report(report::Args),
     /// Print the tree of an event log that `rao rollout --trace` wrote.
@@ -112,12 +124,17 @@ fn describe(error: &anyhow::Error) -> String {
 const WITHOUT_CANDLE: &str =
     "built without `candle`, which trains and samples: cargo build --release --features candle";
 
+/// The same of workers.
+#[cfg(not(all(feature = "nats", any(feature = "candle", feature = "llama-cpp"))))]
+const WITHOUT_NATS: &str = "built without `nats` and something that samples: cargo build --release --features nats";
+
 #[cfg(not(any(feature = "candle", feature = "llama-cpp")))]
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Report(args) => report::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Train { .. } => anyhow::bail!(WITHOUT_CANDLE),
+        Command::Worker { .. } => anyhow::bail!(WITHOUT_NATS),
     }
 }
 
@@ -147,6 +164,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Export(args) => export::run(&args),
             #[cfg(feature = "candle")]
             Command::Experiment(args) => experiment::run(args, &progress).await,
+            #[cfg(feature = "nats")]
+            Command::Worker(args) => worker::run(args, &progress).await,
+            #[cfg(not(feature = "nats"))]
+            Command::Worker { .. } => anyhow::bail!(WITHOUT_NATS),
             Command::Report(args) => report::run(&args),
             Command::Trace(args) => trace::run(&args),
         }
@@ -155,10 +176,30 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     code
 }
 
-/// The first Ctrl-C finishes what must be finished; the second stops at once.
+/// The first Ctrl-C, or SIGTERM of whoever runs services, finishes what must be finished; the second stops at once.
 #[cfg(any(feature = "candle", feature = "llama-cpp"))]
 async fn stop_on_interrupt(progress: std::sync::Arc<rao_trainer::rollout::Progress>) {
-    while tokio::signal::ctrl_c().await.is_ok() {
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    loop {
+        #[cfg(unix)]
+        let asked = {
+            let terminated = async {
+                match &mut terminate {
+                    Some(terminate) => terminate.recv().await.is_some(),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                interrupted = tokio::signal::ctrl_c() => interrupted.is_ok(),
+                terminated = terminated => terminated,
+            }
+        };
+        #[cfg(not(unix))]
+        let asked = tokio::signal::ctrl_c().await.is_ok();
+        if !asked {
+            return;
+        }
         if progress.is_stopped() {
             std::process::exit(130);
         }

@@ -1,8 +1,8 @@
 //! Every default, in one place: the quickstart.
 
 use super::{
-    Agent, Backend, Checkpoint, Config, Correction, Dtype, Eval, Flat, Learner, Lora, Model, NodeCaps, Rao, Record,
-    Rollout, TreeLimits, WarmStart, World,
+    Agent, Backend, Checkpoint, Config, Correction, Dtype, Engine, Eval, Flat, Learner, Lora, Model, Nats, NodeCaps,
+    Rao, Record, Rollout, TreeLimits, WarmStart, WeightsFormat, World,
 };
 use crate::environments::textcraft::vocabulary::Spawning;
 use crate::environments::{Difficulty, EnvironmentName, Flaws, Sizes};
@@ -177,11 +177,22 @@ impl Default for Config {
                 },
             },
             rollout: Rollout {
+                engine: Engine::InProcess,
                 backend: Backend::Candle,
                 quant: "q8_0".into(),
                 slots: 256,
                 cache: 256,
                 stall: 600.0,
+            },
+            nats: Nats {
+                url: "nats://127.0.0.1:4222".into(),
+                creds: String::new(),
+                name: "rao".into(),
+                ack_wait: 30.0,
+                deliveries: 5,
+                patience: 3600.0,
+                replicas: 1,
+                weights: vec![WeightsFormat::Safetensors, WeightsFormat::Gguf],
             },
             rao: Rao {
                 steps: 60,

@@ -57,6 +57,8 @@ pub struct Config {
     pub warmstart: WarmStart,
     /// What samples while training.
     pub rollout: Rollout,
+    /// Where workers on other machines are met, with `rollout.engine=nats`.
+    pub nats: Nats,
     /// Recursive agent optimization.
     pub rao: Rao,
     /// The flat twin.
@@ -194,6 +196,8 @@ pub struct WarmStart {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rollout {
+    /// Where trees of training are rolled out: `in-process`, or `nats`, by workers on this machine and others (`rao worker`).
+    pub engine: Engine,
     /// `candle`, in full precision, or `llama-cpp`, from a GGUF file that is written after every step.
     pub backend: Backend,
     /// How that file stores the weights: f32, f16, q8_0, q4_0 or one of llama.cpp's others. Without meaning for `candle`.
@@ -215,6 +219,66 @@ impl Rollout {
         // In range, as it was checked; whoever made the configuration by hand gets the longest there is.
         Duration::try_from_secs_f64(self.stall).unwrap_or(Duration::MAX)
     }
+}
+
+/// Where trees of training are rolled out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// In this process.
+    InProcess,
+    /// By workers that are met at a NATS server.
+    Nats,
+}
+
+/// Workers elsewhere, met at a NATS server with JetStream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nats {
+    /// Its URL, or those of a cluster, separated by commas: `nats://host:4222`, or `tls://host:4222`. Anything but this machine itself takes
+    /// credentials: `user:password@` in the URL, `user@` and the password in the environment variable `RAO_NATS_PASSWORD`, or `creds`. A
+    /// password is never written down with the configuration.
+    #[serde(serialize_with = "without_passwords")]
+    pub url: String,
+    /// A file of credentials, as NATS makes them; none where it is empty.
+    pub creds: String,
+    /// What trainer and workers call their meeting place: one for each training on a server. Letters, digits, `-` and `_`.
+    pub name: String,
+    /// Seconds after which a worker that says nothing is taken for dead and its trees are given to others. Workers say something three times as
+    /// often.
+    pub ack_wait: f64,
+    /// To how many workers a tree is given, one after the other, if each of them dies of it, before it counts as failed.
+    pub deliveries: u32,
+    /// Seconds without a tree from anyone, or without the server, after which the run ends with an error, to be resumed.
+    pub patience: f64,
+    /// Copies that a cluster keeps of everything, 1 to 5.
+    pub replicas: usize,
+    /// What weights are published as: `safetensors` for workers that sample with Candle, `gguf`, of `rollout.quant`, for those with llama.cpp.
+    pub weights: Vec<WeightsFormat>,
+}
+
+/// The URLs, each without what stands between `user:` and `@`.
+fn without_passwords<S: serde::Serializer>(urls: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let plain = urls.split(',').map(|url| {
+        let (scheme, rest) = url
+            .split_once("://")
+            .map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
+        match rest.rsplit_once('@') {
+            Some((user, host)) => format!("{scheme}{}@{host}", user.split(':').next().unwrap_or(user)),
+            None => url.to_owned(),
+        }
+    });
+    serializer.serialize_str(&plain.collect::<Vec<_>>().join(","))
+}
+
+/// What weights are published as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeightsFormat {
+    /// `config.json` and `model.safetensors`: for workers that sample with Candle.
+    Safetensors,
+    /// A GGUF file: for workers that sample with llama.cpp.
+    Gguf,
 }
 
 /// What samples.
@@ -459,6 +523,18 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_not_written_down() {
+        let url = "nats://me:p@ss@one:1,tls://two,three:4222,nats://you@four";
+        let config = Config::resolve(None, &[format!("nats.url={url}")]).unwrap();
+        assert_eq!(config.nats.url, url);
+        let written = config.to_toml().unwrap();
+        assert!(
+            written.contains("url = \"nats://me@one:1,tls://two,three:4222,nats://you@four\""),
+            "{written}"
+        );
+    }
+
+    #[test]
     fn the_resolved_configuration_reads_back() {
         let config = Config::default();
         let directory = tempfile::tempdir().unwrap();
@@ -497,6 +573,14 @@ mod tests {
                 refused("rollout.quant=\"../up\""),
                 refused("rao.failed_max=1.5"),
                 refused("rollout.stall=0"),
+                refused("rollout.engine=mail"),
+                refused("nats.name=\"a.b\""),
+                refused("nats.deliveries=0"),
+                refused("nats.ack_wait=0.1"),
+                refused("nats.patience=0"),
+                refused("nats.replicas=6"),
+                refused("nats.weights=[]"),
+                refused("nats.weights=[\"onnx\"]"),
                 refused("checkpoint.keep=0"),
                 refused("threads=100000"),
                 refused("lora.rank=16.5"),

@@ -8,6 +8,8 @@ const DEVICES: [&str; 3] = ["cpu", "cuda", "metal"];
 const SECONDS_MAX: f64 = 1e6;
 /// Most trees of one step: their transcripts are held in memory until the update.
 const TREES_MAX: usize = 65_536;
+/// Longest name of a place where workers are met.
+const PLACE_MAX: usize = 64;
 /// Most rollout threads: each keeps a cache of its own.
 const THREADS_MAX: usize = 256;
 
@@ -125,6 +127,28 @@ impl Config {
         }
         if !(self.rollout.stall > 0.0 && self.rollout.stall <= SECONDS_MAX) {
             return fail("rollout.stall", "takes a number of seconds above 0 and up to 1e6");
+        }
+        let nats = &self.nats;
+        let of_a_place = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if !(1..=PLACE_MAX).contains(&nats.name.len()) || !nats.name.chars().all(of_a_place) {
+            return fail("nats.name", "takes 1 to 64 letters, digits, - or _");
+        }
+        if !(1..=1000).contains(&nats.deliveries) {
+            return fail("nats.deliveries", "takes 1 to 1000");
+        }
+        for (path, seconds) in [("nats.ack_wait", nats.ack_wait), ("nats.patience", nats.patience)] {
+            if !(1.0..=SECONDS_MAX).contains(&seconds) {
+                return fail(path, "takes a number of seconds from 1 to 1e6");
+            }
+        }
+        if !(1..=5).contains(&nats.replicas) {
+            return fail(
+                "nats.replicas",
+                "takes 1 to 5, and no more than the cluster has servers",
+            );
+        }
+        if nats.weights.is_empty() {
+            return fail("nats.weights", "takes \"safetensors\", \"gguf\" or both");
         }
         if !(1..=1 << 20).contains(&self.rollout.cache) {
             return fail("rollout.cache", "takes 1 to 1048576 MiB");

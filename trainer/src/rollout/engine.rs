@@ -1,7 +1,7 @@
 //! Where rollouts run. In this process on one thread per policy; other engines carry the same jobs elsewhere.
 
 use super::worker::Worker;
-use super::{Job, Rollout, RolloutError, Settings};
+use super::{Job, Next, Rollout, RolloutError, Settings};
 use async_trait::async_trait;
 use futures::future::join_all;
 use rao_tree::{Environment, Policy};
@@ -14,6 +14,41 @@ pub trait RolloutEngine<E>: Send {
     /// Rolls out every job and returns the rollouts in the order of the jobs. Fewer come back only after
     /// [`super::Progress::stop`], under [`Settings::cancel_on_stop`].
     async fn rollout(&mut self, jobs: Vec<Job<E>>, settings: &Settings) -> Result<Vec<Rollout>, RolloutError>;
+}
+
+/// Where [`InProcess::serve`] gets trees from, and where it leaves them. Both are called by all of its threads, and must not block.
+pub trait Source<E>: Send + Sync {
+    /// The next tree; asked whenever there is room for one.
+    fn next(&self) -> Next<E>;
+
+    /// A tree has ended.
+    fn ended(&self, rollout: Rollout);
+
+    /// Something broke: what is under way comes to its end, and there is no next.
+    fn close(&self);
+}
+
+/// All jobs from the beginning on.
+struct Queue<E> {
+    jobs: Mutex<std::iter::Enumerate<std::vec::IntoIter<Job<E>>>>,
+    ended: Mutex<Vec<Rollout>>,
+}
+
+impl<E: Send> Source<E> for Queue<E> {
+    fn next(&self) -> Next<E> {
+        let next = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+        next.map_or(Next::Never, |(index, job)| Next::Job(index, job))
+    }
+
+    fn ended(&self, rollout: Rollout) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.push(rollout);
+    }
+
+    fn close(&self) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.by_ref().for_each(drop);
+    }
 }
 
 /// One thread per policy in this process. Jobs are handed out one by one, so that no thread idles while another has a queue.
@@ -62,28 +97,49 @@ where
     E: Environment + Send + 'static,
 {
     async fn rollout(&mut self, jobs: Vec<Job<E>>, settings: &Settings) -> Result<Vec<Rollout>, RolloutError> {
+        let queue = Arc::new(Queue {
+            jobs: Mutex::new(jobs.into_iter().enumerate()),
+            ended: Mutex::default(),
+        });
+        self.serve(Arc::clone(&queue), settings).await?;
+        let mut all = std::mem::take(&mut *queue.ended.lock().unwrap_or_else(PoisonError::into_inner));
+        all.sort_by_key(|rollout| rollout.job);
+        Ok(all)
+    }
+}
+
+impl<P> InProcess<P>
+where
+    P: Policy + Send + 'static,
+    P::Error: Send + Sync + 'static,
+{
+    /// Rolls out what the source hands over, until it says that there is no more and what is under way has ended.
+    ///
+    /// # Errors
+    /// [`RolloutError`].
+    pub async fn serve<E>(
+        &mut self,
+        source: Arc<impl Source<E> + 'static>,
+        settings: &Settings,
+    ) -> Result<(), RolloutError>
+    where
+        E: Environment + Send + 'static,
+    {
         if self.workers.is_empty() {
             return Err(RolloutError::NoPolicy);
         }
         let pulses: Vec<_> = self.workers.iter().map(Worker::pulse).collect();
-        let queue = Arc::new(Mutex::new(jobs.into_iter().enumerate()));
         let tasks = std::mem::take(&mut self.workers).into_iter().map(|mut worker| {
-            let (queue, settings) = (Arc::clone(&queue), settings.clone());
+            let (source, settings) = (Arc::clone(&source), settings.clone());
             tokio::task::spawn_blocking(move || {
-                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let rollouts = worker.run(next, &settings);
-                if rollouts.is_err() {
+                let result = worker.run(|| source.next(), |rollout| source.ended(rollout), &settings);
+                if result.is_err() {
                     // The others finish what they have under way and find nothing more.
-                    queue
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .by_ref()
-                        .for_each(drop);
+                    source.close();
                 }
-                (worker, rollouts)
+                (worker, result)
             })
         });
-        let mut all = Vec::new();
         let mut failure = None;
         let mut joined = join_all(tasks);
         let joined = loop {
@@ -99,14 +155,13 @@ where
         let mut death = None;
         for joined in joined {
             match joined {
-                Ok((worker, rollouts)) => {
+                Ok((worker, result)) => {
                     match worker.dead() {
                         None => self.workers.push(worker),
                         Some(text) => death = Some(text.to_owned()),
                     }
-                    match rollouts {
-                        Ok(rollouts) => all.extend(rollouts),
-                        Err(error) => failure = Some(error),
+                    if let Err(error) = result {
+                        failure = Some(error);
                     }
                 }
                 Err(error) => failure = Some(RolloutError::Panicked(error.to_string())),
@@ -120,7 +175,6 @@ where
         {
             return Err(RolloutError::Panicked(text));
         }
-        all.sort_by_key(|rollout| rollout.job);
-        Ok(all)
+        Ok(())
     }
 }

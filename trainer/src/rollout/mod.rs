@@ -9,14 +9,18 @@ mod engine;
 mod guarded;
 mod memory;
 mod pulse;
+mod replay;
 mod transcript;
 mod tree_run;
 mod words;
 mod worker;
 
-pub use engine::{InProcess, RolloutEngine, STALL};
+pub use engine::{InProcess, RolloutEngine, STALL, Source};
 pub use memory::live_node_bytes;
 pub use pulse::Doing;
+pub use replay::LogError;
+#[cfg(all(feature = "nats", any(feature = "candle", feature = "llama-cpp")))]
+pub(crate) use replay::Opening;
 pub use transcript::{Span, Transcript};
 pub use tree_run::VecArena;
 pub use worker::Worker;
@@ -43,6 +47,34 @@ pub struct Job<E> {
     pub limits: Limits,
 }
 
+impl<E> Job<E> {
+    /// The same with another root.
+    fn map<F>(self, with: impl FnOnce(E) -> F) -> Job<F> {
+        let Self {
+            root,
+            task,
+            seed,
+            limits,
+        } = self;
+        Job {
+            root: with(root),
+            task,
+            seed,
+            limits,
+        }
+    }
+}
+
+/// What there is to do next.
+pub enum Next<E> {
+    /// A tree, under its number.
+    Job(usize, Job<E>),
+    /// Nothing now, perhaps something later.
+    Later,
+    /// Nothing any more.
+    Never,
+}
+
 /// How to roll out.
 #[derive(Clone)]
 pub struct Settings {
@@ -52,7 +84,7 @@ pub struct Settings {
     pub vocab: usize,
     /// Keep what training needs: every node's tokens, log-probabilities and masks.
     pub keep_transcripts: bool,
-    /// Keep the encoded event log.
+    /// Keep the encoded event log. With transcripts it holds all of them too: [`Rollout::from_log`] makes the same rollout of it.
     pub keep_log: bool,
     /// Trees that one worker has under way at once: bounds memory, changes no result.
     pub trees_in_flight: usize,
@@ -69,7 +101,7 @@ pub struct Settings {
 
 impl Settings {
     /// Whether trees are to be cancelled now.
-    fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel_on_stop && self.progress.is_stopped()
     }
 }
@@ -108,6 +140,14 @@ impl Progress {
         self.tokens.load(Ordering::Relaxed)
     }
 
+    /// A tree has come from elsewhere.
+    #[cfg(all(feature = "nats", feature = "candle"))]
+    pub(crate) fn count(&self, rollout: &Rollout) {
+        self.nodes
+            .fetch_add(rollout.tree.nodes().len() as u64, Ordering::Relaxed);
+        self.tokens.fetch_add(rollout.tokens(), Ordering::Relaxed);
+    }
+
     /// Asks to stop: see [`Settings::cancel_on_stop`].
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -120,16 +160,16 @@ impl Progress {
 }
 
 /// A tree under way: counted as long as it lives, so that an error or a panic leaves nothing behind in the count.
-struct InFlight(Arc<Progress>);
+pub(crate) struct InFlight(Arc<Progress>);
 
 impl InFlight {
-    fn begin(progress: &Arc<Progress>) -> Self {
+    pub(crate) fn begin(progress: &Arc<Progress>) -> Self {
         progress.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(progress))
     }
 
     /// The tree has ended as it should.
-    fn end(self) {
+    pub(crate) fn end(self) {
         self.0.trees.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -249,6 +289,9 @@ pub enum RolloutError {
         /// Since when.
         since: Duration,
     },
+    /// An engine that carries trees elsewhere.
+    #[error(transparent)]
+    Elsewhere(Box<dyn std::error::Error + Send + Sync>),
     /// The policies were lost when an earlier rollout was abandoned half-way.
     #[error("no policy is left: an earlier rollout was abandoned")]
     NoPolicy,

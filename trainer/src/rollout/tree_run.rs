@@ -4,7 +4,7 @@ use super::transcript::{Span, Transcript};
 use super::words::Words;
 use super::{ANSWER_MAX, InFlight, Progress, Rollout, RolloutError, Settings, SharedSink};
 use crate::judge::{Case, Grader, JudgeError, Ruling};
-use rao_proto::{EncodeError, EventSink, Record, encode, encoded_len};
+use rao_proto::{EncodeError, Event, EventSink, FRAME_MAX, Record, encode, encoded_len};
 use rao_tree::credit::Member;
 use rao_tree::{
     Action, Answer, Arena, ArenaFull, Budget, Completion, Depth, Driver, DriverError, Environment, Mask, Node, NodeId,
@@ -43,6 +43,24 @@ struct Log {
     sink: Option<SharedSink>,
     bytes: Option<Vec<u8>>,
     error: Option<EncodeError>,
+}
+
+/// Most mask words in one event: half of a frame.
+const WORDS_MAX: usize = FRAME_MAX / 2 / 8;
+
+impl Log {
+    fn is_kept(&self) -> bool {
+        self.bytes.is_some() || self.sink.is_some()
+    }
+
+    /// What was allowed, in as many events as it takes.
+    fn allow(&mut self, node: NodeId, masks: &[u64], at_us: u64) {
+        for words in masks.chunks(WORDS_MAX) {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let event = Event::Allow { node, masks: &bytes };
+            self.record(&Record { at_us, event });
+        }
+    }
 }
 
 impl EventSink for Log {
@@ -407,6 +425,9 @@ impl<E: Environment> TreeRun<E> {
             weights,
             stop: seat.stop.unwrap_or(Stop::Length),
         };
+        if settings.keep_transcripts && self.log.is_kept() {
+            self.log.allow(node, &seat.masks[..drawn * seat.words], at_us);
+        }
         let acted = self.driver.handle_action(node, action, at_us, &mut self.log);
         let Some(goes_on) = self.settle(node, acted)? else {
             self.put_back(node, seat, settings);
@@ -442,10 +463,13 @@ impl<E: Environment> TreeRun<E> {
             .map_err(|error| error.to_string());
         match stepped.and_then(|outcome| Ok((outcome, handed_over(&seat.environment)?))) {
             Ok((outcome, value)) => {
-                observe(&mut seat.transcript, &seen, &settings.progress);
                 let taken = self
                     .driver
                     .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log);
+                // As in the log: it saw nothing where the outcome was refused.
+                if taken.is_ok() {
+                    observe(&mut seat.transcript, &seen, &settings.progress);
+                }
                 if self.settle(node, taken)?.is_some() && outcome == Outcome::Submit {
                     self.submitted.push(self.case(node, &seat.environment));
                 }
@@ -488,10 +512,13 @@ impl<E: Environment> TreeRun<E> {
         }
         match resumed.and_then(|outcome| Ok((outcome, handed_over(&seat.environment)?))) {
             Ok((outcome, value)) => {
-                observe(&mut seat.transcript, &seen, &settings.progress);
                 let taken = self
                     .driver
                     .handle_outcome(node, outcome, &seen, value, at_us, &mut self.log);
+                // As in the log: it saw nothing where the outcome was refused.
+                if taken.is_ok() {
+                    observe(&mut seat.transcript, &seen, &settings.progress);
+                }
                 if self.settle(node, taken)?.is_some() && outcome == Outcome::Submit {
                     self.submitted.push(self.case(node, &seat.environment));
                 }

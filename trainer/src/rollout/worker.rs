@@ -3,7 +3,7 @@
 use super::guarded::{Guarded, message};
 use super::pulse::{Doing, Pulse};
 use super::tree_run::TreeRun;
-use super::{Job, Rollout, RolloutError, STALL, Settings};
+use super::{Job, Next, Rollout, RolloutError, STALL, Settings};
 use crate::judge::Ruling;
 use rao_tree::{Environment, Policy, Request, SequenceId, WeightsVersion};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long a worker that only waits for judges does so before it looks at deadlines again.
 const JUDGES: Duration = Duration::from_millis(20);
+/// How long a worker without trees waits before it asks for one again.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How often a policy may fail one call after the other; what it has said by then is kept, and it is asked again.
 const FAILURES_MAX: u32 = 3;
 /// How many times as long as for one call a worker goes on that gets nowhere: its policy answers and draws nothing, or its judges are silent. What
@@ -72,57 +74,53 @@ impl<P: Policy> Worker<P> {
     /// [`RolloutError`]: the policy failed or panicked, or a defect of this crate. Trees under way are lost then.
     pub fn rollout<E: Environment>(
         &mut self,
-        next: impl FnMut() -> Option<(usize, Job<E>)>,
-        settings: &Settings,
-    ) -> Result<Vec<Rollout>, RolloutError>
-    where
-        P::Error: Send + Sync + 'static,
-    {
-        let rollouts = self.run(next, settings)?;
-        match &self.dead {
-            None => Ok(rollouts),
-            Some(text) => Err(RolloutError::Panicked(text.clone())),
-        }
-    }
-
-    /// The same; where the policy panics, what was under way comes back cancelled, and jobs that were not begun stay where they are.
-    pub(super) fn run<E: Environment>(
-        &mut self,
-        next: impl FnMut() -> Option<(usize, Job<E>)>,
-        settings: &Settings,
-    ) -> Result<Vec<Rollout>, RolloutError>
-    where
-        P::Error: Send + Sync + 'static,
-    {
-        if let Some(text) = &self.dead {
-            return Err(RolloutError::Panicked(text.clone()));
-        }
-        let rollouts = self.advance_all(next, settings);
-        self.pulse.is(Doing::Nothing);
-        rollouts
-    }
-
-    fn advance_all<E: Environment>(
-        &mut self,
         mut next: impl FnMut() -> Option<(usize, Job<E>)>,
         settings: &Settings,
     ) -> Result<Vec<Rollout>, RolloutError>
     where
         P::Error: Send + Sync + 'static,
     {
-        let mut next = || {
-            let (index, job) = next()?;
-            let root = Guarded::new(job.root);
-            let (task, seed, limits) = (job.task, job.seed, job.limits);
-            Some((
-                index,
-                Job {
-                    root,
-                    task,
-                    seed,
-                    limits,
-                },
-            ))
+        let mut rollouts = Vec::new();
+        let next = || next().map_or(Next::Never, |(index, job)| Next::Job(index, job));
+        self.run(next, |rollout| rollouts.push(rollout), settings)?;
+        match &self.dead {
+            None => Ok(rollouts),
+            Some(text) => Err(RolloutError::Panicked(text.clone())),
+        }
+    }
+
+    /// The same for jobs that may come later, each rollout handed to `ended` once it has; where the policy panics, what was under way comes back
+    /// cancelled, and jobs that were not begun stay where they are.
+    pub(super) fn run<E: Environment>(
+        &mut self,
+        next: impl FnMut() -> Next<E>,
+        ended: impl FnMut(Rollout),
+        settings: &Settings,
+    ) -> Result<(), RolloutError>
+    where
+        P::Error: Send + Sync + 'static,
+    {
+        if let Some(text) = &self.dead {
+            return Err(RolloutError::Panicked(text.clone()));
+        }
+        let result = self.advance_all(next, ended, settings);
+        self.pulse.is(Doing::Nothing);
+        result
+    }
+
+    fn advance_all<E: Environment>(
+        &mut self,
+        mut next: impl FnMut() -> Next<E>,
+        mut ended: impl FnMut(Rollout),
+        settings: &Settings,
+    ) -> Result<(), RolloutError>
+    where
+        P::Error: Send + Sync + 'static,
+    {
+        let mut next = || match next() {
+            Next::Job(index, job) => Next::Job(index, job.map(Guarded::new)),
+            Next::Later => Next::Later,
+            Next::Never => Next::Never,
         };
         let mut trees: Vec<TreeRun<Guarded<E>>> = Vec::new();
         let mut failures = 0;
@@ -134,7 +132,6 @@ impl<P: Policy> Worker<P> {
             name
         };
         let mut policy = Careful::new(&mut self.policy);
-        let mut ended = Vec::new();
         let mut results = Vec::new();
         let (rulings, heard) = mpsc::channel::<Ruling>();
         let mut moved = Instant::now();
@@ -147,7 +144,7 @@ impl<P: Policy> Worker<P> {
             while trees.len() < settings.trees_in_flight.max(1)
                 && !settings.is_cancelled()
                 && policy.died.is_none()
-                && let Some((index, job)) = next()
+                && let Next::Job(index, job) = next()
             {
                 trees.push(TreeRun::open(index, job, name(index), policy.weights(), settings));
             }
@@ -168,7 +165,7 @@ impl<P: Policy> Worker<P> {
             }
             self.pulse.is(Doing::Environments);
             for tree in trees.extract_if(.., |tree| tree.is_closed()) {
-                ended.push(tree.finish()?);
+                ended(tree.finish()?);
             }
             let weights = policy.weights();
             if let Some(text) = policy.died {
@@ -176,22 +173,25 @@ impl<P: Policy> Worker<P> {
                     tree.cancel(format!("the policy panicked: {text}"), settings)?;
                 }
                 for tree in trees {
-                    ended.push(tree.finish()?);
+                    ended(tree.finish()?);
                 }
                 self.dead = Some(text);
-                return Ok(ended);
+                return Ok(());
             }
             if trees.is_empty() {
                 if settings.is_cancelled() {
-                    return Ok(ended);
+                    return Ok(());
                 }
                 match next() {
-                    None => return Ok(ended),
-                    Some((index, job)) => {
-                        trees.push(TreeRun::open(index, job, name(index), weights, settings));
-                        continue;
+                    Next::Never => return Ok(()),
+                    Next::Job(index, job) => trees.push(TreeRun::open(index, job, name(index), weights, settings)),
+                    Next::Later => {
+                        self.pulse.is(Doing::Nothing);
+                        std::thread::sleep(PAUSE);
+                        moved = Instant::now();
                     }
                 }
+                continue;
             }
 
             let mut batch: Vec<Request<'_>> = Vec::new();

@@ -15,6 +15,8 @@ mod mismatch;
 pub mod optimize;
 #[cfg(feature = "candle")]
 mod quickstart;
+#[cfg(feature = "candle")]
+mod rollouts;
 pub mod schedule;
 mod tasks;
 #[cfg(feature = "candle")]
@@ -44,6 +46,10 @@ pub enum TrainError {
     #[cfg(feature = "candle")]
     #[error(transparent)]
     Backend(#[from] crate::backend::BackendError),
+    /// Workers elsewhere.
+    #[cfg(all(feature = "nats", feature = "candle"))]
+    #[error(transparent)]
+    Nats(#[from] crate::nats::NatsError),
     /// The run directory.
     #[error(transparent)]
     Run(#[from] crate::run::RunError),

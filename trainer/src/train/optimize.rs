@@ -6,6 +6,7 @@ use super::failures;
 use super::incident::{self, IncidentWatch};
 use super::metrics::StepMetrics;
 use super::mismatch::MismatchWatch;
+use super::rollouts::Rollouts;
 use super::schedule::learning_rate;
 use super::{TrainError, tasks::TaskOrder};
 use crate::backend::{Objective, Sequence, SequenceRatio, Trainee};
@@ -14,7 +15,7 @@ use crate::display::Phase;
 use crate::environments::{Domain, RootTask, Seating};
 use crate::judge::Grader;
 use crate::record::Recorder;
-use crate::rollout::{Job, Progress, Rollout, RolloutEngine, Settings};
+use crate::rollout::{Job, Progress, Rollout, Settings};
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rao_tree::WeightsVersion;
@@ -103,7 +104,7 @@ pub async fn optimize<D: Domain>(
         cancel_on_stop: false,
         progress: Arc::clone(progress),
     };
-    let mut engine = trainee.engine(config, config.threads)?.reserved();
+    let mut engine = Rollouts::open(trainee, config).await?;
     let mut order = TaskOrder::new(arm.tasks, crate::seed::derive(arm.seed, &[0]));
     for _ in 0..cursor.spent.steps * rao.tasks {
         order.next_task();
@@ -160,7 +161,7 @@ pub async fn optimize<D: Domain>(
         let lr = learning_rate(rao, position);
         let version = trainee.version();
         let reports = update(trainee, &groups, &credits, rao, lr, &mut cursor.random)?;
-        trainee.publish(&mut engine, &config.rollout)?;
+        engine.publish(trainee, config).await?;
         let train_seconds = clock.elapsed().as_secs_f64();
 
         let tokens: u64 = groups.iter().flatten().map(Rollout::tokens).sum();
@@ -171,11 +172,14 @@ pub async fn optimize<D: Domain>(
             lr,
             rollout_seconds,
             train_seconds,
-            incident: incidents.observe(engine.policies_mut().filter_map(|sampler| sampler.incident())),
+            incident: incidents.observe(engine.incidents().into_iter()),
             ..StepMetrics::of(&groups, &credits, &reports, version, rao.staleness_max)?
         };
         if let Some(warning) = step.mismatch.and_then(|mismatch| watch.observe(mismatch)) {
             phase.warn(&format!("{name}, step {}: {warning}", step.step));
+        }
+        for notice in engine.take_notices() {
+            phase.warn(&format!("{name}, step {}: {notice}", step.step));
         }
         if let Some(incident) = &step.incident {
             let warning = incident::warning(incident);

@@ -77,7 +77,7 @@ impl<'a, D: Domain> Plan<'a, D> {
                 return Err(TrainError::NoTasks { difficulty });
             }
         }
-        Ok(Trainee::check(config)?)
+        Ok(super::rollouts::check(config)?)
     }
 }
 

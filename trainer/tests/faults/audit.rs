@@ -116,6 +116,9 @@ pub fn audit(rollout: &Rollout, limits: &Limits) -> Totals {
                 account.context += tokens.len() as u32;
                 assert!(account.context <= limits.context_max);
             }
+            Event::Allow { node, masks } => {
+                assert_eq!((accounts[node.index()].ends, masks.is_empty()), (0, false));
+            }
             Event::Restart { node } => {
                 let account = &mut accounts[node.index()];
                 assert_eq!(account.ends, 0);

@@ -10,10 +10,10 @@ use audit::audit;
 use plan::{Fault, Plan, mix};
 use rao_backends::scripted::uniform;
 use rao_trainer::judge::{Bench, Grader};
-use rao_trainer::rollout::{InProcess, Job, Progress, Rollout, RolloutEngine, Settings};
+use rao_trainer::rollout::{InProcess, Job, LogError, Progress, Rollout, RolloutEngine, Settings};
 use rao_trainer::train::credit::assign;
 use rao_tree::credit::{Estimator, Member};
-use rao_tree::{Limits, Policy};
+use rao_tree::{Limits, Node, Policy};
 use saboteur::{Forgotten, PURPOSE, Sabotaged, Sabotaging, Saboteur, VOCAB};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -155,10 +155,11 @@ async fn roll(plan: &Plan, round: u64) -> Round {
     assert!(rollouts.iter().map(|rollout| rollout.job as u64).eq(0..ROUND));
     let dead = 4 - engine.policies_mut().count();
 
-    let (mut nodes, mut acted) = (0, 0);
+    let (mut nodes, mut acted, mut logs) = (0, 0, 0);
     for rollout in &rollouts {
         let totals = audit(rollout, &limits(first + rollout.job as u64, true));
         assert_eq!(rollout.transcripts.len(), totals.nodes as usize);
+        logs += usize::from(check_log(rollout));
         nodes += totals.nodes as usize;
         acted += rollout.tree.nodes().iter().filter(|node| node.steps > 0).count();
         rollout.faults.iter().for_each(|fault| assert_known(fault));
@@ -173,8 +174,39 @@ async fn roll(plan: &Plan, round: u64) -> Round {
         assert!(dead > 0 || (acted..=nodes).contains(&forgotten.len()));
     }
     let judged = rollouts.iter().filter(|rollout| rollout.is_judged()).count();
+    // Swapped completions are rare.
+    assert!(logs > rollouts.len() * 3 / 4, "{logs} logs were read");
     check_credit(rollouts);
     Round { nodes, judged, dead }
+}
+
+/// What another process makes of the log is the same; nothing, where the policy said what could not be said. Returns whether it was something.
+fn check_log(rollout: &Rollout) -> bool {
+    let read = match Rollout::from_log(rollout.job, &rollout.log, VOCAB) {
+        Ok(read) => read,
+        Err(error) => {
+            assert!(matches!(error, LogError::Drawn { .. }), "{error}");
+            return false;
+        }
+    };
+    assert!(
+        read.tree
+            .nodes()
+            .iter()
+            .map(told)
+            .eq(rollout.tree.nodes().iter().map(told))
+    );
+    assert_eq!(read.tree.refusals(), rollout.tree.refusals());
+    assert_eq!(read.transcripts, rollout.transcripts);
+    assert_eq!((read.job, read.weights), (rollout.job, rollout.weights));
+    true
+}
+
+/// What is told of a node: all but its driver's own notes.
+fn told(node: &Node) -> impl PartialEq + use<> {
+    let ended = (node.parent, node.depth, node.budget, node.judged(), node.success);
+    let counts = (node.steps, node.children, node.parallel, node.restarts, node.sampled);
+    (ended, counts, node.context, node.earlier, node.critical_path())
 }
 
 /// What stands among the faults of a rollout is said by one of those that can be at fault.

@@ -106,7 +106,17 @@ impl ResumeError {
 
 /// Keys that may be changed between two attempts: they say how long to wait and how much to bear or to keep. What is computed depends on them only
 /// where something runs into them.
-const FREE: [&str; 4] = ["limits.seconds", "rollout.stall", "rao.failed_max", "checkpoint.keep"];
+const FREE: [&str; 9] = [
+    "limits.seconds",
+    "rollout.stall",
+    "rao.failed_max",
+    "checkpoint.keep",
+    "nats.url",
+    "nats.creds",
+    "nats.ack_wait",
+    "nats.deliveries",
+    "nats.patience",
+];
 
 /// Of what a configuration says, but for the keys that are [`FREE`], and for comments and order.
 fn checksum(text: &str) -> u32 {
