@@ -180,7 +180,7 @@ struct Recorded {
     train_seconds: f64,
     /// Trees per second of a worker of one thread, all to itself.
     worker_trees_per_second: f64,
-    /// Of the weights, in both formats.
+    /// Of the weights, as workers in full precision read them.
     weights_bytes: u64,
 }
 

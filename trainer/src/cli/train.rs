@@ -5,7 +5,7 @@ use rao_trainer::config::Config;
 use rao_trainer::environments::Domain;
 use rao_trainer::rollout::Progress;
 use rao_trainer::run::{RunDir, Summary};
-use rao_trainer::train::{Outcome, Plan, quickstart};
+use rao_trainer::train::{Outcome, Plan, quickstart, reach};
 use rao_trainer::{environments, table, with_domain};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -78,6 +78,7 @@ async fn train(
     progress: &Arc<Progress>,
 ) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(config, domain)?;
+    reach(config).await?;
     let run = RunDir::create(args.run.as_deref(), config)?;
     carry_out(plan, &run, args.json, progress).await
 }

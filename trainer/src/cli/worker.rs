@@ -44,7 +44,7 @@ pub struct Args {
     /// Trees under way at once; each of their live agents takes a context of memory.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     trees: u16,
-    /// Seconds to wait for a trainer, or for the server to come back, before giving up.
+    /// Seconds to wait for the first word of a trainer, or for the server to come back, before giving up; between trainings it waits without end.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600.0)]
     patience: f64,
 }
@@ -82,7 +82,8 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
         .map(|(key, text)| (key.to_owned(), text.into()))
         .into_iter()
         .collect();
-    let table = Table::from_iter([("nats".to_owned(), nats.into())]);
+    let rollout = Table::from_iter([("engine".to_owned(), "nats".into())]);
+    let table = Table::from_iter([("nats".to_owned(), nats.into()), ("rollout".to_owned(), rollout.into())]);
     let config = Config::layered(vec![(table, "the command line".to_owned())])?;
     let options = WorkerOptions {
         backend,

@@ -13,6 +13,15 @@ const PLACE_MAX: usize = 64;
 /// Most rollout threads: each keeps a cache of its own.
 const THREADS_MAX: usize = 256;
 
+/// Whether it looks like the URL of a NATS server, with or without its scheme and a user.
+fn is_server(url: &str) -> bool {
+    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("nats", url));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let of_a_host = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+    let known = ["nats", "tls", "ws", "wss"].contains(&scheme);
+    known && !host.is_empty() && host.trim_end_matches('/').chars().all(of_a_host)
+}
+
 impl Config {
     /// Refuses what is outside its range, alone or together.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
@@ -132,6 +141,15 @@ impl Config {
         let of_a_place = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if !(1..=PLACE_MAX).contains(&nats.name.len()) || !nats.name.chars().all(of_a_place) {
             return fail("nats.name", "takes 1 to 64 letters, digits, - or _");
+        }
+        if !nats.url.split(',').all(is_server) {
+            return fail(
+                "nats.url",
+                "takes nats://HOST:PORT or tls://HOST:PORT, several separated by commas",
+            );
+        }
+        if !nats.creds.is_empty() && self.rollout.engine != Engine::Nats {
+            return fail("nats.creds", "is read with rollout.engine=nats alone");
         }
         if !(1..=1000).contains(&nats.deliveries) {
             return fail("nats.deliveries", "takes 1 to 1000");

@@ -23,6 +23,8 @@ const PULL: usize = 64;
 const PULL_WAIT: Duration = Duration::from_secs(1);
 /// How often a tree is asked for anew, because what came was no tree, before it counts as failed.
 const ATTEMPTS: u32 = 3;
+/// Why a tree is given up that nobody sends.
+const LOST: &str = "it was given to workers again and again, and none ended it";
 /// Versions of the weights that are kept: workers may be reading the one before the newest.
 const VERSIONS: usize = 2;
 
@@ -37,6 +39,8 @@ pub struct Distributed {
     version: WeightsVersion,
     staleness_max: u64,
     vocab: usize,
+    /// Number of the announcement, where it is known.
+    announced: Option<u64>,
     /// Rollouts so far.
     batch: u64,
     /// Objects of the versions that are kept, the oldest first.
@@ -83,6 +87,7 @@ impl Distributed {
             version: trainee.version(),
             staleness_max: config.rao.staleness_max,
             vocab: trainee.vocab(),
+            announced: None,
             batch: 0,
             kept: VecDeque::new(),
             notices: Vec::new(),
@@ -126,16 +131,27 @@ impl Distributed {
             files: published,
         };
         let json = serde_json::to_vec(&announcement).map_err(|error| NatsError::Announcement(error.to_string()))?;
-        self.patiently(|link| {
-            let json = json.clone();
-            async move { link.announce(json).await }
-        })
-        .await?;
+        let last = self.announced;
+        let announced = self
+            .patiently(|link| {
+                let json = json.clone();
+                async move { link.announce(json, last).await }
+            })
+            .await;
+        self.announced = match announced {
+            Ok(number) => Some(number),
+            // It may be our own, of which the server could not tell any more that it was stored.
+            Err(NatsError::TakenOver { .. }) => {
+                self.check_place().await?;
+                None
+            }
+            Err(error) => return Err(error),
+        };
         self.version = version;
         self.kept.push_back(objects);
         if self.kept.len() > VERSIONS {
             for object in self.kept.pop_front().unwrap_or_default() {
-                // What cannot be removed now is in nobody's way; the next training of this name empties the store.
+                // What cannot be removed now is in nobody's way: the next training of this name makes the store anew.
                 let _ = store.delete(object).await;
             }
         }
@@ -262,7 +278,16 @@ impl Distributed {
         let envelope = self.envelope(index, order.attempt);
         let frame = wire::order(&order.opening)?;
         // The same identifier whenever it is tried again, so that there is one task.
-        link.publish("tasks", envelope.headers("task"), frame).await
+        link.publish("tasks", envelope.headers("task"), frame).await.map(drop)
+    }
+
+    /// Puts a task that is given up where people find it, if the server takes it.
+    async fn bury(&self, index: usize, order: &Order, why: &str) {
+        if let Ok(frame) = wire::order(&order.opening) {
+            let mut headers = self.envelope(index, order.attempt).headers("dead");
+            wire::set_reason(&mut headers, why);
+            let _ = self.link.publish("dead", headers, frame).await;
+        }
     }
 
     fn envelope(&self, index: usize, attempt: u32) -> Envelope {
@@ -290,8 +315,8 @@ impl Distributed {
                 next = messages.next() => next,
                 () = &mut reconnected => None,
             };
-            let Some(message) = next else { break };
-            let message = message.map_err(|error| failed(&error))?;
+            // What is wrong with the connection shows when it is asked again; what came so far is not lost by it.
+            let Some(Ok(message)) = next else { break };
             match self.take(&message, orders, settings).await? {
                 Taken::Stray => {}
                 Taken::Foreign => {
@@ -319,6 +344,7 @@ impl Distributed {
                         again.push(index);
                     } else {
                         order.give_up(index, &why, self.vocab)?;
+                        self.bury(index, &orders[index], &why).await;
                     }
                 }
             }
@@ -405,8 +431,8 @@ impl Distributed {
 
     /// Tasks are gone and their trees have not come: they are asked for anew.
     async fn recover(&mut self, orders: &mut [Order], settings: &Settings) -> Result<(), NatsError> {
-        self.link.empty("tasks").await?;
-        let mut again = Vec::new();
+        self.patiently(|link| async move { link.empty("tasks").await }).await?;
+        let (mut again, mut lost) = (Vec::new(), Vec::new());
         for (index, order) in orders.iter_mut().enumerate() {
             if order.rollout.is_some() {
                 continue;
@@ -415,15 +441,15 @@ impl Distributed {
             if order.attempt < ATTEMPTS {
                 again.push(index);
             } else {
-                order.give_up(
-                    index,
-                    "it was given to workers again and again, and none ended it",
-                    self.vocab,
-                )?;
+                order.give_up(index, LOST, self.vocab)?;
+                lost.push(index);
                 if let Some(rollout) = &order.rollout {
                     settings.progress.count(rollout);
                 }
             }
+        }
+        for index in lost {
+            self.bury(index, &orders[index], LOST).await;
         }
         self.notices.push(format!(
             "{} trees were lost on the way and are asked for anew",
@@ -502,6 +528,7 @@ mod tests {
         let settings = [
             "nats.url=tls://me:secret@host",
             "nats.creds=/home/me/my.creds",
+            "rollout.engine=nats",
             "nats.ack_wait=7",
         ];
         let config = Config::resolve(None, &settings.map(str::to_owned)).unwrap();

@@ -21,11 +21,16 @@ pub enum NatsError {
     },
     /// A user without a password.
     #[error(
-        "no password for {user}: put it into the environment variable RAO_NATS_PASSWORD, or into the URL behind the name"
+        "the URL names a user without a password: put it into the environment variable RAO_NATS_PASSWORD, or into the URL behind the name"
     )]
-    Password {
-        /// Who.
-        user: String,
+    Password,
+    /// A task that is not among those of this worker.
+    #[error(
+        "there is no task {task:?} here: world.source must be the same on every machine; its trees go to other workers"
+    )]
+    Task {
+        /// Which.
+        task: String,
     },
     /// The file of credentials.
     #[error("credentials {path}: {source}")]

@@ -4,12 +4,13 @@ use super::NatsError;
 use super::link::{Link, WORKERS};
 use crate::config;
 use async_nats::HeaderMap;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::object_store;
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy};
 use std::time::Duration;
 
-/// Tasks and trees that nobody takes are dropped after so long, and identifiers are remembered.
+/// Tasks and trees that nobody takes are dropped after so long at the soonest.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Most tasks that are kept for people, the oldest first to go.
 const DEAD_MAX: i64 = 10_000;
@@ -38,9 +39,11 @@ impl Link {
             num_replicas: nats.replicas,
             ..stream::Config::default()
         };
+        // Longer than anybody waits for it.
+        let kept = DAY.max(Duration::from_secs_f64(nats.patience) * 2);
         let queue = |what: &str| stream::Config {
             retention: RetentionPolicy::WorkQueue,
-            max_age: DAY,
+            max_age: kept,
             duplicate_window: DUPLICATES,
             ..base(what)
         };
@@ -60,16 +63,16 @@ impl Link {
                 .map_err(|error| failed(&error))?;
         }
         for what in ["weights", "logs"] {
-            if self.store(what).await.is_err() {
-                let config = object_store::Config {
-                    bucket: self.name(what),
-                    num_replicas: nats.replicas,
-                    max_age: if what == "logs" { DAY } else { Duration::ZERO },
-                    ..object_store::Config::default()
-                };
-                let made = self.jetstream.create_object_store(config).await;
-                made.map_err(|error| failed(&error))?;
-            }
+            // What is in it is of a trainer that is no more.
+            let _ = self.jetstream.delete_object_store(self.name(what)).await;
+            let config = object_store::Config {
+                bucket: self.name(what),
+                num_replicas: nats.replicas,
+                max_age: if what == "logs" { kept } else { Duration::ZERO },
+                ..object_store::Config::default()
+            };
+            let made = self.jetstream.create_object_store(config).await;
+            made.map_err(|error| failed(&error))?;
         }
         let ack_wait = Duration::from_secs_f64(nats.ack_wait);
         for (what, durable, ack_wait, max_deliver) in [
@@ -96,9 +99,13 @@ impl Link {
         Ok(())
     }
 
-    /// Puts this in the place of what was announced before.
-    pub(super) async fn announce(&self, json: Vec<u8>) -> Result<(), NatsError> {
-        self.publish("weights", HeaderMap::new(), json).await
+    /// Puts this in the place of what was announced before; with `last`, only if that is still the number of what was. Says its own.
+    pub(super) async fn announce(&self, json: Vec<u8>, last: Option<u64>) -> Result<u64, NatsError> {
+        let mut headers = HeaderMap::new();
+        if let Some(last) = last {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, last.to_string());
+        }
+        self.publish("weights", headers, json).await
     }
 
     /// Removes all messages.

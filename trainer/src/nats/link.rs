@@ -3,6 +3,7 @@
 use super::{Announcement, NatsError};
 use crate::config;
 use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, Context};
@@ -126,20 +127,25 @@ impl Link {
         consumer.map_err(|error| NatsError::server("opening a consumer", error))
     }
 
-    /// Stores a message; an identifier that was stored before is none the second time.
+    /// Stores a message and says its number in the stream; an identifier that was stored before is none the second time.
     pub(super) async fn publish(
         &self,
         what: &'static str,
         headers: HeaderMap,
         payload: Vec<u8>,
-    ) -> Result<(), NatsError> {
-        let failed = |error: jetstream::context::PublishError| NatsError::server("storing a message", error);
-        let subject = self.subject(what);
+    ) -> Result<u64, NatsError> {
+        let failed = |error: PublishError| match error.kind() {
+            PublishErrorKind::WrongLastSequence => NatsError::TakenOver {
+                place: self.place.clone(),
+            },
+            _ => NatsError::server("storing a message", error),
+        };
         let stored = self
             .jetstream
-            .publish_with_headers(subject, headers, payload.into())
+            .publish_with_headers(self.subject(what), headers, payload.into())
             .await;
-        stored.map_err(failed)?.await.map(drop).map_err(failed)
+        let stored = stored.map_err(failed)?.await.map_err(failed)?;
+        Ok(stored.sequence)
     }
 
     /// What was announced last, if anything was.
@@ -198,7 +204,9 @@ async fn options(servers: &[ServerAddr], creds: Option<&Path>) -> Result<Connect
         .connection_timeout(Duration::from_secs(5))
         .request_timeout(Some(REQUEST))
         .reconnect_delay_callback(|attempts| PAUSE.saturating_mul(attempts.clamp(1, 8) as u32))
-        .max_reconnects(None);
+        .max_reconnects(None)
+        // Also of servers that the first one names.
+        .require_tls(servers.iter().any(ServerAddr::tls_required));
     if let Some(path) = creds {
         options = options
             .credentials_file(path)
@@ -213,7 +221,7 @@ async fn options(servers: &[ServerAddr], creds: Option<&Path>) -> Result<Connect
         let password = match (server.password(), std::env::var(PASSWORD)) {
             (Some(password), _) => plain(password),
             (None, Ok(password)) => password,
-            (None, Err(_)) => return Err(NatsError::Password { user }),
+            (None, Err(_)) => return Err(NatsError::Password),
         };
         options = options.user_and_password(user, password);
     }

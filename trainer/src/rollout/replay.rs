@@ -30,7 +30,17 @@ pub enum LogError {
     /// It ends before the run was closed, or goes on after it, or a node has not ended, or the totals at the end are not those of the tree.
     #[error("the run was not closed, or goes on after it was, or is not what its end says")]
     Open,
-    /// An action holds a token that the vocabulary does not, that its mask forbids, or a mask of another size.
+    /// An observation holds a token that the vocabulary does not.
+    #[error("at byte {offset}: node {} read what is not in a vocabulary of {vocab} tokens", .node.0)]
+    Read {
+        /// Where the frame begins.
+        offset: usize,
+        /// Whose observation.
+        node: NodeId,
+        /// Tokens of the vocabulary.
+        vocab: usize,
+    },
+    /// An action holds a token that the vocabulary does not, that its mask forbids, or a mask of another size; or nothing was read before it.
     #[error("at byte {offset}: node {} drew what it cannot have drawn from a vocabulary of {vocab} tokens", .node.0)]
     Drawn {
         /// Where the frame begins.
@@ -155,6 +165,10 @@ impl Reader {
                 self.allowed.push(Vec::new());
             }
             Event::Observe { node, tokens } => {
+                let vocab = self.vocab;
+                if tokens.iter().any(|token| token.0 as usize >= vocab) {
+                    return Err(LogError::Read { offset, node, vocab });
+                }
                 if let Some(transcript) = self.transcripts.get_mut(node.index()) {
                     transcript.tokens.extend(tokens.iter());
                 }
@@ -192,6 +206,10 @@ impl Reader {
         else {
             return false;
         };
+        // Nothing is drawn from nothing.
+        if transcript.context().is_empty() {
+            return false;
+        }
         let allowed = std::mem::take(allowed);
         let words = Mask::words(self.vocab);
         let masked = !allowed.is_empty();

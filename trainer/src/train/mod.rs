@@ -25,7 +25,7 @@ mod tensorboard;
 mod warmstart;
 
 #[cfg(feature = "candle")]
-pub use quickstart::{Outcome, Plan, quickstart};
+pub use quickstart::{Outcome, Plan, quickstart, reach};
 pub use tasks::TaskOrder;
 #[cfg(feature = "candle")]
 pub use warmstart::{begin as begin_warm_start, warm_start};

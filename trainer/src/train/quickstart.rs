@@ -81,6 +81,19 @@ impl<'a, D: Domain> Plan<'a, D> {
     }
 }
 
+/// Whether what the run needs of other machines can be reached now: a server of workers, with `rollout.engine=nats`.
+///
+/// # Errors
+/// [`TrainError`].
+pub async fn reach(config: &Config) -> Result<(), TrainError> {
+    #[cfg(feature = "nats")]
+    if config.rollout.engine == crate::config::Engine::Nats {
+        crate::nats::Link::connect(&config.nats).await?;
+    }
+    let _ = config;
+    Ok(())
+}
+
 /// Tasks to train on.
 fn of<D: Domain>(domain: &D, difficulty: Difficulty) -> impl Iterator<Item = &D::Task> {
     let tasks = domain.train().iter();

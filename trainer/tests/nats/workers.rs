@@ -24,14 +24,14 @@ fn without_a_trainer_or_without_workers_somebody_gives_up_in_the_end() {
     assert_eq!(worker.end().code(), Some(1));
     let said = worker.said();
     assert!(
-        said.contains("no trainer has announced weights at \"t\" for 1 s"),
+        said.contains("no trainer has announced weights at \"t\" for "),
         "{said}"
     );
     let mut trainer = place.train("t", &["nats.patience=1"]);
     assert_eq!(trainer.end().code(), Some(1));
     let said = trainer.said();
     assert!(
-        said.contains("no worker has sent a tree for 1 s") && said.contains("16 of 16 are missing"),
+        said.contains("no worker has sent a tree for ") && said.contains("16 of 16 are missing"),
         "{said}"
     );
     assert!(said.contains("rao train --resume t"), "{said}");
@@ -70,7 +70,9 @@ fn a_password_is_taken_from_the_url_or_the_environment_and_never_written_down() 
     assert!(anonymous.contains("authorization violation"), "{anonymous}");
     let nobody = refused(&place.url_of("rao"));
     assert!(
-        nobody.contains("no password for rao: put it into the environment variable RAO_NATS_PASSWORD"),
+        nobody.contains(
+            "the URL names a user without a password: put it into the environment variable RAO_NATS_PASSWORD"
+        ),
         "{nobody}"
     );
     let wrong = refused(&place.url_of("rao:guess"));
@@ -112,6 +114,41 @@ fn what_cannot_work_is_refused() {
         "{error}"
     );
     trainer.kill();
+}
+
+/// A server that takes messages of 150 KB at most.
+fn narrow(directory: &Path) -> Option<Vec<String>> {
+    let path = directory.join("narrow.conf");
+    std::fs::write(&path, "max_payload: 150000\n").unwrap();
+    Some(vec!["-c".into(), path.display().to_string()])
+}
+
+#[test]
+fn a_log_that_is_too_long_for_a_message_goes_through_the_object_store() {
+    let Some(place) = Place::open_with(narrow) else { return };
+    // A policy that delegates well, on tasks that take it hundreds of nodes.
+    let large = [
+        "rao.steps=1",
+        "rao.difficulty=hard",
+        "limits.nodes=2000",
+        "limits.tokens=60000",
+        "limits.depth=16",
+        "model.hidden=64",
+        "warmstart.steps=150",
+        "warmstart.trees=1500",
+        "warmstart.teacher.diligence=1",
+        "warmstart.teacher.delegation=1",
+        "warmstart.teacher.distraction=0.02",
+    ];
+    let expected = Trained::alone(place.path(), &large);
+    let mut worker = place.worker("t", &[]);
+    let mut trainer = place.train("t", &large);
+    assert!(trainer.end().success(), "{}", trainer.said());
+    assert_eq!(Trained::of(&place.path().join("t")), expected);
+    assert_eq!(trees_of(&mut worker), 16);
+    // What was taken is removed; that there was something is kept.
+    assert!(place.messages("OBJ_t", "logs") > 0);
+    assert!(place.is_empty("t"));
 }
 
 /// A certificate for this machine by an authority of its own, in files of this directory; `None` where openssl is missing.

@@ -1,7 +1,7 @@
 //! Asks for as many tasks as there is room for.
 
 use super::super::NatsError;
-use super::super::link::{Link, PAUSE};
+use super::super::link::{Link, PAUSE, REQUEST};
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{AckKind, Message};
 use futures::StreamExt;
@@ -17,19 +17,44 @@ const WAIT: Duration = Duration::from_secs(10);
 /// How long tasks are awaited that may be on their way when it is stopped; those that come later are given to others after a while.
 const LAST: Duration = Duration::from_millis(300);
 
-/// A task and its place among those that this worker may have at once.
+/// A task and its place among those that this worker may have at once. As long as it lives, the server is told that somebody is at work.
 pub(super) struct Ticket {
-    pub message: Message,
+    pub message: Arc<Message>,
     /// It was put aside once already, to look for newer weights.
     pub waited: bool,
     _place: OwnedSemaphorePermit,
+    alive: JoinHandle<()>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.alive.abort();
+    }
 }
 
 impl Ticket {
+    fn new(message: Message, place: OwnedSemaphorePermit, ack_wait: Duration) -> Self {
+        let message = Arc::new(message);
+        let kept = Arc::clone(&message);
+        // On a task of its own: whoever has it may be busy with loading weights.
+        let alive = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(ack_wait / 3).await;
+                let _ = timeout(REQUEST, kept.ack_with(AckKind::Progress)).await;
+            }
+        });
+        Self {
+            message,
+            waited: false,
+            _place: place,
+            alive,
+        }
+    }
+
     /// For others to take.
     pub async fn give_back(&self) {
         // If this is lost, saying nothing for a while says the same.
-        let _ = self.message.ack_with(AckKind::Nak(None)).await;
+        let _ = timeout(REQUEST, self.message.ack_with(AckKind::Nak(None))).await;
     }
 }
 
@@ -138,6 +163,7 @@ async fn pull(
         Some(tasks) => tasks,
         None => consumer.insert(link.tasks().await?),
     };
+    let ack_wait = tasks.cached_info().config.ack_wait;
     let batch = tasks.batch().max_messages(free.len()).expires(WAIT);
     let mut messages = batch.messages().await.map_err(|error| failed(&error))?;
     let mut stopped = false;
@@ -158,12 +184,7 @@ async fn pull(
         let Some(message) = next else { break };
         let message = message.map_err(|error| failed(&error))?;
         let Some(place) = free.pop() else { break };
-        let ticket = Ticket {
-            message,
-            waited: false,
-            _place: place,
-        };
-        if tickets.send(ticket).is_err() {
+        if tickets.send(Ticket::new(message, place, ack_wait)).is_err() {
             break;
         }
     }

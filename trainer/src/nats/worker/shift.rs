@@ -1,7 +1,7 @@
 //! A stretch of work for one trainer process.
 
 use super::super::announcement::Announcement;
-use super::super::link::{Link, PAUSE};
+use super::super::link::{Link, PAUSE, REQUEST};
 use super::super::wire::{self, Envelope};
 use super::super::{NatsError, store};
 use super::WorkerOptions;
@@ -15,11 +15,12 @@ use crate::judge::Grader;
 use crate::rollout::{InProcess, Job, Opening, Progress, Rollout, Settings};
 use crate::sampler::Sampler;
 use async_nats::jetstream::AckKind;
-use rao_tree::WeightsVersion;
+use rao_tree::{NodeStatus, WeightsVersion};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// How often it is looked whether somebody asks to stop, and whether the server still answers.
 const LOOK: Duration = Duration::from_millis(200);
@@ -157,7 +158,6 @@ impl<'a, D: Domain> Shift<'a, D> {
         let (ended, mut trees) = mpsc::unbounded_channel();
         let desk = Arc::new(Desk::new(ended));
         let mut serving = std::pin::pin!(engine.serve(Arc::clone(&desk), settings));
-        let mut alive = tokio::time::interval(Duration::from_secs_f64(clerk.config.nats.ack_wait / 3.0));
         let mut look = tokio::time::interval(LOOK);
         let mut aside = Vec::new();
         for ticket in left {
@@ -172,7 +172,6 @@ impl<'a, D: Domain> Shift<'a, D> {
                 result = &mut serving => served = Some(result),
                 Some(ticket) = puller.next() => clerk.admit(ticket, &desk, &mut aside).await?,
                 Some(rollout) = trees.recv() => clerk.send_home(rollout).await?,
-                _ = alive.tick() => clerk.keep(&aside).await,
                 _ = look.tick() => puller.check(clerk.options.patience)?,
             }
         }
@@ -201,11 +200,8 @@ impl<D: Domain> Clerk<'_, D> {
                         self.held.insert(number, Held { ticket, envelope });
                     }
                     None => {
-                        let why = format!(
-                            "this worker has no task {:?}: world.source must be the same everywhere",
-                            opening.task
-                        );
-                        self.give_up(&ticket, &envelope, &opening, why).await?;
+                        ticket.give_back().await;
+                        return Err(NatsError::Task { task: opening.task });
                     }
                 }
             }
@@ -220,9 +216,13 @@ impl<D: Domain> Clerk<'_, D> {
     fn sort(&self, ticket: &Ticket) -> Sorted {
         let message = &ticket.message;
         let headers = message.headers.as_ref();
-        if wire::check_protocol("the trainer", headers).is_err() && !ticket.waited {
+        if let Err(error) = wire::check_protocol("the trainer", headers) {
             // Its announcement says it better.
-            return Sorted::Newer;
+            return if ticket.waited {
+                Sorted::Nonsense(error.to_string())
+            } else {
+                Sorted::Newer
+            };
         }
         let Some(envelope) = Envelope::read(headers) else {
             return Sorted::Nonsense("it does not say which task it is".into());
@@ -269,18 +269,17 @@ impl<D: Domain> Clerk<'_, D> {
         }
     }
 
-    /// Tells the server that somebody is at work.
-    async fn keep(&self, aside: &[Ticket]) {
-        for ticket in self.held.values().map(|held| &held.ticket).chain(aside) {
-            acknowledge(ticket, AckKind::Progress).await;
-        }
-    }
-
     /// A tree has ended.
     async fn send_home(&mut self, rollout: Rollout) -> Result<(), NatsError> {
         let Some(Held { ticket, envelope }) = self.held.remove(&rollout.job) else {
             return Ok(());
         };
+        // Nothing is called off here but by a policy that panicked. Another worker's will not.
+        let root = rollout.tree.nodes().first();
+        if root.is_some_and(|root| root.status == Some(NodeStatus::Cancelled)) {
+            ticket.give_back().await;
+            return Ok(());
+        }
         self.send(&envelope, rollout.log, &rollout.faults).await?;
         acknowledge(&ticket, AckKind::Ack).await;
         Ok(())
@@ -339,13 +338,13 @@ impl<D: Domain> Clerk<'_, D> {
             wire::set_object(&mut headers, &object);
             Vec::new()
         };
-        self.link.publish("trees", headers, payload).await
+        self.link.publish("trees", headers, payload).await.map(drop)
     }
 }
 
 async fn acknowledge(ticket: &Ticket, kind: AckKind) {
     // If this is lost, the task comes again, and its tree is known.
-    let _ = ticket.message.ack_with(kind).await;
+    let _ = timeout(REQUEST, ticket.message.ack_with(kind)).await;
 }
 
 /// The files of the newest weights; `None` if somebody asks to stop. While they are read the trainer may publish others and remove these.
