@@ -5,6 +5,7 @@
 //! none, the tests say that they are skipped.
 #![cfg(all(feature = "nats", feature = "candle", unix))]
 
+mod accounts;
 #[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "nothing here asks for memory")]
 mod common;
