@@ -15,7 +15,10 @@
 //! - A message takes half a millisecond from one machine to another. Nobody dies; the machines are alike. Steps follow one another:
 //!   nothing is rolled out while the trainer learns.
 
-use serde::Deserialize;
+#[path = "../tests/support/recorded.rs"]
+mod recorded;
+
+use recorded::Recorded;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::error::Error;
@@ -30,17 +33,6 @@ const HELD: usize = 16;
 const STEP: usize = 64;
 /// Bytes of a task, with headers.
 const TASK: f64 = 300.0;
-
-/// What the bench `workers` recorded.
-#[derive(Deserialize)]
-struct Recorded {
-    tree_seconds: Vec<f64>,
-    tree_bytes: Vec<usize>,
-    read_seconds: f64,
-    train_seconds: f64,
-    worker_trees_per_second: f64,
-    weights_bytes: u64,
-}
 
 /// Something that does one thing after the other.
 #[derive(Default)]

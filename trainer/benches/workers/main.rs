@@ -6,8 +6,11 @@
 //! `ROUNDS` (3) says how often; `RAO_NATS_SERVER` names the server if it is not in the PATH. `RECORD=FILE` keeps what was measured, for
 //! `examples/fleet.rs`.
 
+#[path = "../../../tests/support/recorded.rs"]
+mod recorded;
+
 use rao_trainer::rollout::Rollout;
-use serde::Serialize;
+use recorded::Recorded;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -165,23 +168,6 @@ fn measure(directory: &Path, name: &str, workers: Option<usize>, threads: usize,
         received: (after.1 - before.1) as f64 / all,
         train_seconds: train / (steps.len() - 1) as f64,
     }
-}
-
-/// What `examples/fleet.rs` simulates with.
-#[derive(Serialize)]
-struct Recorded {
-    /// Seconds of each tree at a worker, from its first event to its last, among others.
-    tree_seconds: Vec<f64>,
-    /// Bytes of its log.
-    tree_bytes: Vec<usize>,
-    /// To make a rollout of a log.
-    read_seconds: f64,
-    /// To learn from a step of 64 trees and to publish the weights.
-    train_seconds: f64,
-    /// Trees per second of a worker of one thread, all to itself.
-    worker_trees_per_second: f64,
-    /// Of the weights, as workers in full precision read them.
-    weights_bytes: u64,
 }
 
 /// From the trees that a training kept.

@@ -44,7 +44,7 @@ pub struct Args {
     /// Trees under way at once; each of their live agents takes a context of memory.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     trees: u16,
-    /// Seconds to wait for the first word of a trainer, or for the server to come back, before giving up; between trainings it waits without end.
+    /// Seconds to wait for a trainer, for the next task, or for the server to come back, before giving up.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600.0)]
     patience: f64,
 }

@@ -66,6 +66,12 @@ pub enum NatsError {
         /// How long.
         waited: Duration,
     },
+    /// A worker has nothing to do.
+    #[error("no task has come for {:.0} s (--patience), and no tree is under way", .waited.as_secs_f64())]
+    Idle {
+        /// How long.
+        waited: Duration,
+    },
     /// Nothing comes from any worker.
     #[error(
         "no worker has sent a tree for {:.0} s (nats.patience); {missing} of {trees} are missing. Start some with `rao worker --nats URL`, and go on with `rao train --resume`",

@@ -7,6 +7,7 @@
 
 mod engine;
 mod guarded;
+mod log;
 mod memory;
 mod pulse;
 mod replay;

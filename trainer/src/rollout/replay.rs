@@ -1,26 +1,17 @@
 //! A rollout out of its event log: what another process rolled out, as training needs it.
 
 use super::{Rollout, Span, Transcript, VecArena};
-use crate::trace::Records;
-use rao_proto::{Event, FrameError};
-use rao_tree::{Limits, Mask, NodeId, Token, Tree, TreeError, WeightsVersion};
+use crate::trace::{Records, TraceError};
+use rao_proto::Event;
+use rao_tree::{Limits, Mask, NodeId, Token, Tree, WeightsVersion};
 
 /// A log that is not that of one whole tree, or of a tree that this policy cannot have sampled.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
-    /// A frame is torn, corrupt or malformed.
+    /// A frame is damaged, or an event contradicts those before it.
     #[error(transparent)]
-    Frame(#[from] FrameError),
-    /// An event contradicts those before it.
-    #[error("at byte {offset}: {kind}")]
-    Tree {
-        /// Where its frame begins.
-        offset: usize,
-        /// What is wrong with it.
-        #[source]
-        kind: TreeError,
-    },
+    Damaged(#[from] TraceError),
     /// It does not begin where a run is opened, or opens another.
     #[error("at byte {offset}: a run is opened once, and first")]
     Opened {
@@ -95,7 +86,7 @@ impl Opening {
     pub fn read(log: &[u8]) -> Result<Self, LogError> {
         match Records::new(log).next() {
             Some(Ok((offset, record))) => Self::of(&record.event).ok_or(LogError::Opened { offset }),
-            Some(Err(error)) => Err(error.into()),
+            Some(Err(error)) => Err(TraceError::from(error).into()),
             None => Err(LogError::Open),
         }
     }
@@ -127,7 +118,7 @@ impl Rollout {
         let mut closed = None;
         let mut at_us = 0;
         for (number, record) in Records::new(log).enumerate() {
-            let (offset, record) = record?;
+            let (offset, record) = record.map_err(TraceError::from)?;
             at_us = record.at_us.max(at_us);
             if closed.is_some() {
                 return Err(LogError::Open);
@@ -158,7 +149,9 @@ impl Rollout {
 
 impl Reader {
     fn take(&mut self, event: &Event<'_>, offset: usize) -> Result<(), LogError> {
-        self.tree.apply(event).map_err(|kind| LogError::Tree { offset, kind })?;
+        self.tree
+            .apply(event)
+            .map_err(|kind| TraceError::Tree { offset, kind })?;
         match *event {
             Event::Spawn { .. } => {
                 self.transcripts.push(Transcript::default());

@@ -1,10 +1,10 @@
 //! One tree under way: the driver, the environments of its live nodes, and the buffers that their actions grow in.
 
+use super::log::Log;
 use super::transcript::{Span, Transcript};
 use super::words::Words;
-use super::{ANSWER_MAX, InFlight, Progress, Rollout, RolloutError, Settings, SharedSink};
+use super::{ANSWER_MAX, InFlight, Progress, Rollout, RolloutError, Settings};
 use crate::judge::{Case, Grader, JudgeError, Ruling};
-use rao_proto::{EncodeError, Event, EventSink, FRAME_MAX, Record, encode, encoded_len};
 use rao_tree::credit::Member;
 use rao_tree::{
     Action, Answer, Arena, ArenaFull, Budget, Completion, Depth, Driver, DriverError, Environment, Mask, Node, NodeId,
@@ -12,7 +12,7 @@ use rao_tree::{
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{PoisonError, mpsc};
+use std::sync::mpsc;
 use std::time::Instant;
 
 /// An arena that grows on the heap, up to the tree's own cap of nodes.
@@ -35,52 +35,6 @@ impl Arena for VecArena {
     fn push(&mut self, node: Node) -> Result<(), ArenaFull> {
         self.0.push(node);
         Ok(())
-    }
-}
-
-/// The event log of one tree, in memory and wherever else it goes; remembers the first event that could not be encoded.
-struct Log {
-    sink: Option<SharedSink>,
-    bytes: Option<Vec<u8>>,
-    error: Option<EncodeError>,
-}
-
-/// Most mask words in one event: half of a frame.
-const WORDS_MAX: usize = FRAME_MAX / 2 / 8;
-
-impl Log {
-    fn is_kept(&self) -> bool {
-        self.bytes.is_some() || self.sink.is_some()
-    }
-
-    /// What was allowed, in as many events as it takes.
-    fn allow(&mut self, node: NodeId, masks: &[u64], at_us: u64) {
-        for words in masks.chunks(WORDS_MAX) {
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            let event = Event::Allow { node, masks: &bytes };
-            self.record(&Record { at_us, event });
-        }
-    }
-}
-
-impl EventSink for Log {
-    fn record(&mut self, record: &Record<'_>) {
-        if let Some(sink) = &self.sink {
-            sink.lock().unwrap_or_else(PoisonError::into_inner).record(record);
-        }
-        let Some(bytes) = &mut self.bytes else { return };
-        let start = bytes.len();
-        let written = encoded_len(record).and_then(|len| {
-            bytes.resize(start + len, 0);
-            encode(record, &mut bytes[start..])
-        });
-        match written {
-            Ok(len) => bytes.truncate(start + len),
-            Err(error) => {
-                bytes.truncate(start);
-                self.error.get_or_insert(error);
-            }
-        }
     }
 }
 

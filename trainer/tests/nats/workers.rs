@@ -27,6 +27,11 @@ fn without_a_trainer_or_without_workers_somebody_gives_up_in_the_end() {
         said.contains("no trainer has announced weights at \"t\" for "),
         "{said}"
     );
+    let mut idle = place.worker("u", &["--patience", "3"]);
+    let mut trainer = place.train("u", &["rao.steps=1"]);
+    assert!(trainer.end().success(), "{}", trainer.said());
+    assert_eq!(idle.end().code(), Some(1));
+    assert!(idle.said().contains("no task has come for "), "{}", idle.said());
     let mut trainer = place.train("t", &["nats.patience=1"]);
     assert_eq!(trainer.end().code(), Some(1));
     let said = trainer.said();

@@ -25,7 +25,7 @@ pub struct WorkerOptions {
     pub threads: usize,
     /// Trees under way at once, at least 1.
     pub trees: usize,
-    /// How long it waits for a trainer, or for the server to come back, before it ends with an error.
+    /// How long it waits for a trainer, for the next task, or for the server to come back, before it ends with an error.
     pub patience: Duration,
 }
 
@@ -33,7 +33,7 @@ pub struct WorkerOptions {
 /// told what a person would want to know.
 ///
 /// # Errors
-/// [`NatsError`]: there is no trainer or no server for as long as patience lasts, it is of another version, or the policy failed. Tasks that
+/// [`NatsError`]: there is no trainer, no task or no server for as long as patience lasts, it is of another version, or the policy failed. Tasks that
 /// were not ended go to other workers.
 pub async fn work(
     link: &Link,

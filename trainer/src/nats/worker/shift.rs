@@ -164,15 +164,28 @@ impl<'a, D: Domain> Shift<'a, D> {
             clerk.admit(ticket, &desk, &mut aside).await?;
         }
         let mut served = None;
+        let mut moved = Instant::now();
         while served.is_none() {
             if progress.is_stopped() || !aside.is_empty() {
                 clerk.call_off(&desk, &mut aside);
             }
             tokio::select! {
                 result = &mut serving => served = Some(result),
-                Some(ticket) = puller.next() => clerk.admit(ticket, &desk, &mut aside).await?,
-                Some(rollout) = trees.recv() => clerk.send_home(rollout).await?,
-                _ = look.tick() => puller.check(clerk.options.patience)?,
+                Some(ticket) = puller.next() => {
+                    moved = Instant::now();
+                    clerk.admit(ticket, &desk, &mut aside).await?;
+                }
+                Some(rollout) = trees.recv() => {
+                    moved = Instant::now();
+                    clerk.send_home(rollout).await?;
+                }
+                _ = look.tick() => {
+                    puller.check(clerk.options.patience)?;
+                    let waited = moved.elapsed();
+                    if clerk.held.is_empty() && waited > clerk.options.patience {
+                        return Err(NatsError::Idle { waited });
+                    }
+                }
             }
         }
         // What ended last.
