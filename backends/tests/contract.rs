@@ -9,6 +9,12 @@ const WORDS: usize = Mask::words(VOCAB as usize);
 
 /// The whole suite.
 fn keeps_the_contract<P: Policy>(make: impl Fn() -> P) {
+    moves_with_every_call(&make);
+    keeps_the_contract_in_its_own_time(&make);
+}
+
+/// The suite for a policy that is not here: it may return before anything has moved.
+fn keeps_the_contract_in_its_own_time<P: Policy>(make: impl Fn() -> P) {
     appends_only_what_is_allowed(&make);
     stops_for_the_right_reason(&make);
     company_changes_nothing(&make);
@@ -139,21 +145,31 @@ fn finish<P: Policy>(policy: &mut P, nodes: &mut [Node]) {
     while call(policy, nodes) < nodes.len() {}
 }
 
+fn moves_with_every_call<P: Policy>(make: impl Fn() -> P) {
+    let (mut policy, mut nodes) = (make(), crowd());
+    while nodes.iter().any(|node| node.stop.is_none()) {
+        let before: Vec<usize> = nodes.iter().map(|node| node.len).collect();
+        let finished = call(&mut policy, &mut nodes);
+        assert!(finished > 0, "a call returns when something has finished");
+        for (before, node) in before.into_iter().zip(&nodes) {
+            assert!(
+                node.len > before || node.stop.is_some(),
+                "node {} did not move",
+                node.id
+            );
+        }
+    }
+}
+
 fn appends_only_what_is_allowed<P: Policy>(make: impl Fn() -> P) {
     let (mut policy, mut nodes) = (make(), crowd());
     let version = policy.weights();
     while nodes.iter().any(|node| node.stop.is_none()) {
         let before = nodes.clone();
         let finished = call(&mut policy, &mut nodes);
-        assert!(finished > 0, "a call returns when something has finished");
         assert_eq!(finished, nodes.iter().filter(|node| node.stop.is_some()).count());
         for (before, node) in before.iter().zip(&nodes) {
             assert_eq!(before.drawn(before.len), node.drawn(before.len), "node {}", node.id);
-            assert!(
-                node.len > before.len || node.stop.is_some(),
-                "node {} did not move",
-                node.id
-            );
         }
         assert_eq!(policy.weights(), version, "the weights did not change");
     }
@@ -429,5 +445,58 @@ mod llama_cpp {
             quantise(Path::new(MODEL), &path, kind.parse().unwrap()).unwrap();
             keeps_the_contract(|| make(&ModelFile::new(path.clone()), 3, 7));
         }
+    }
+}
+
+#[cfg(feature = "openai")]
+#[path = "openai/server.rs"]
+#[expect(dead_code, reason = "only some of what a server can do is done here")]
+mod server;
+
+#[cfg(feature = "openai")]
+mod openai {
+    use super::server::{Asked, Reaction, Server, ok};
+    use super::*;
+    use rao_backends::openai::{OpenAi, OpenAiOptions, Wire};
+    use serde_json::{Value, json};
+
+    /// What a model could say that looks at all of its context.
+    fn logits(context: &[u64]) -> impl Iterator<Item = f64> {
+        let sum = |sum: u64, (at, token): (usize, &u64)| sum.wrapping_mul(31) ^ (token + 1).wrapping_mul(at as u64 + 7);
+        let context = context.iter().enumerate().fold(5, sum);
+        (0..u64::from(VOCAB)).map(move |token| (context.wrapping_mul(2 * token + 3) >> 7) as f64 % 101.0 / 25.0)
+    }
+
+    /// As llama-server gives it: the likeliest first, in 32 bits.
+    fn distribution(asked: &Asked) -> Reaction {
+        if asked.path.ends_with("models") {
+            return ok(&json!({"data": [{"id": "m", "meta": {"n_ctx": 64}}]}));
+        }
+        let prompt = asked.body["prompt"].as_array().unwrap();
+        let context: Vec<u64> = prompt.iter().map(|token| token.as_u64().unwrap()).collect();
+        let total = logits(&context).map(f64::exp).sum::<f64>().ln();
+        let mut tokens: Vec<(usize, f64)> = logits(&context).map(|logit| logit - total).enumerate().collect();
+        tokens.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let tokens: Vec<Value> = tokens
+            .iter()
+            .map(|(id, logprob)| json!({"id": id, "token": "", "logprob": *logprob as f32}))
+            .collect();
+        let choice =
+            json!({"text": "", "finish_reason": "length", "logprobs": {"content": [{"top_logprobs": tokens}]}});
+        ok(&json!({"choices": [choice], "usage": {"prompt_tokens": context.len(), "completion_tokens": 1}}))
+    }
+
+    #[test]
+    fn over_distributions_it_keeps_the_contract() {
+        let server = Server::start_with(distribution);
+        let wire = Wire::Distribution {
+            vocab: VOCAB as usize,
+            window: 1_000,
+        };
+        keeps_the_contract_in_its_own_time(|| {
+            let policy = OpenAi::open(OpenAiOptions::new(server.url(), wire.clone())).unwrap();
+            assert_eq!((policy.vocab(), policy.window()), (VOCAB as usize, Some(64)));
+            policy
+        });
     }
 }

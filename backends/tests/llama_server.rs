@@ -4,6 +4,7 @@
 
 use rao_backends::bytes;
 use rao_backends::candle::gguf::{self, Quant, SpecialTokens, TokenKind, Vocabulary};
+use rao_backends::candle::sampler::{Geometry, Sampler, SamplerOptions, SamplerWeights};
 use rao_backends::candle::{Device, ModelConfig, Qwen3, Weights};
 use rao_backends::openai::{ApiKey, Logprobs, OpenAi, OpenAiError, OpenAiOptions, Wire};
 use rao_backends::text::{ChatTemplate, Tokenizer};
@@ -101,6 +102,8 @@ impl Server {
                 "--api-key",
                 KEY,
             ])
+            // Requests under way at once: a connection that is kept open keeps a thread.
+            .args(["--threads-http", "32"])
             .args(["--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off"])
             .args(arguments)
             .stdout(Stdio::null())
@@ -265,6 +268,76 @@ fn what_it_says_has_the_probability_that_our_own_model_gives_it() {
         stats.tokens_in,
         nodes.iter().map(|node| node.prompt.len() as u64).sum::<u64>()
     );
+}
+
+/// Any of these tokens, never the same twice in a row.
+struct Among(Vec<Token>);
+
+impl Constraint for Among {
+    fn next(&mut self, completion: &[Token], mask: &mut Mask<'_>) -> Next {
+        let allowed = self.0.iter().filter(|token| completion.last() != Some(*token));
+        allowed.for_each(|token| mask.allow(*token));
+        Next::Draw
+    }
+}
+
+/// Draws of the same requests by any policy: tokens and log-probabilities.
+fn draws<P: Policy>(policy: &mut P) -> Vec<(Vec<Token>, Vec<f32>)> {
+    let mut nodes: Vec<Node> = (0..12)
+        .map(|id| Node {
+            temperature: [1.0, 0.0, 0.6][id % 3],
+            ..Node::new(id as u64, 3 + id * 5, 20)
+        })
+        .collect();
+    let mut among: Vec<Among> = (0..12)
+        .map(|id| Among((0..40).map(|t| Token(t * 13 + id)).collect()))
+        .collect();
+    let mut batch: Vec<Request<'_>> = nodes.iter_mut().map(Node::request).collect();
+    for (request, among) in batch.iter_mut().zip(&mut among) {
+        request.constraint = match request.sequence.0 % 4 {
+            0 => None,
+            _ => Some(among),
+        };
+    }
+    policy.sample_all(&mut batch).unwrap();
+    assert!(batch.iter().all(|request| request.stop == Some(Stop::Length)));
+    drop(batch);
+    nodes.into_iter().map(|node| (node.tokens, node.logprobs)).collect()
+}
+
+#[test]
+fn over_distributions_it_draws_what_our_own_sampler_draws() {
+    let Some(server) = Server::start(&words()) else { return };
+    let wire = Wire::Distribution {
+        vocab: ROWS,
+        window: 100_000,
+    };
+    let mut policy = OpenAi::open(server.options(wire)).unwrap();
+    assert_eq!((policy.vocab(), policy.window()), (ROWS, Some(WINDOW)));
+    let begun = Instant::now();
+    let served = draws(&mut policy);
+    let took = begun.elapsed();
+    let weights = weights();
+    let tensors = weights
+        .iter()
+        .map(|(name, var)| (name.to_owned(), var.as_tensor().clone()))
+        .collect();
+    let packed = SamplerWeights::pack(&Geometry::from(&ModelConfig::tiny(ROWS)), &tensors).unwrap();
+    let own = draws(&mut Sampler::new(packed, WeightsVersion(1), SamplerOptions::default()));
+    let mut worst = 0.0_f32;
+    for ((served, served_logprobs), (own, own_logprobs)) in served.iter().zip(&own) {
+        assert_eq!(served, own);
+        for (served, own) in served_logprobs.iter().zip(own_logprobs) {
+            worst = worst.max((served - own).abs());
+        }
+    }
+    println!(
+        "{} tokens in {took:.2?}; their log-probabilities differ by {worst:e} at most",
+        12 * 20
+    );
+    assert!(worst < 1e-3, "{worst}");
+    // One for each token, and the first to see that it can.
+    assert_eq!((policy.stats().requests, policy.stats().failures), (12 * 20 + 1, 0));
 }
 
 #[test]

@@ -17,6 +17,9 @@ pub enum Sampler {
     /// A GGUF file, quantised or not.
     #[cfg(feature = "llama-cpp")]
     LlamaCpp(LlamaCpp),
+    /// A server, which draws nothing itself.
+    #[cfg(feature = "openai")]
+    OpenAi(Box<rao_backends::openai::OpenAi>),
 }
 
 /// A sampler failed.
@@ -31,6 +34,10 @@ pub enum SamplerError {
     #[cfg(feature = "llama-cpp")]
     #[error(transparent)]
     LlamaCpp(#[from] LlamaCppError),
+    /// The server.
+    #[cfg(feature = "openai")]
+    #[error(transparent)]
+    OpenAi(#[from] rao_backends::openai::OpenAiError),
 }
 
 /// A GGUF file cannot be sampled.
@@ -59,6 +66,8 @@ impl Sampler {
             Self::Candle(_) => None,
             #[cfg(feature = "llama-cpp")]
             Self::LlamaCpp(sampler) => sampler.incident(),
+            #[cfg(feature = "openai")]
+            Self::OpenAi(_) => None,
         }
     }
 }
@@ -72,6 +81,8 @@ impl Policy for Sampler {
             Self::Candle(sampler) => sampler.sample(batch).map_err(SamplerError::Candle),
             #[cfg(feature = "llama-cpp")]
             Self::LlamaCpp(sampler) => Ok(sampler.sample(batch)?),
+            #[cfg(feature = "openai")]
+            Self::OpenAi(sampler) => Ok(sampler.sample(batch)?),
         }
     }
 
@@ -81,6 +92,8 @@ impl Policy for Sampler {
             Self::Candle(sampler) => sampler.weights(),
             #[cfg(feature = "llama-cpp")]
             Self::LlamaCpp(sampler) => sampler.weights(),
+            #[cfg(feature = "openai")]
+            Self::OpenAi(sampler) => sampler.weights(),
         }
     }
 
@@ -90,6 +103,8 @@ impl Policy for Sampler {
             Self::Candle(sampler) => sampler.forget(sequence),
             #[cfg(feature = "llama-cpp")]
             Self::LlamaCpp(sampler) => sampler.forget(sequence),
+            #[cfg(feature = "openai")]
+            Self::OpenAi(sampler) => sampler.forget(sequence),
         }
     }
 }
@@ -112,13 +127,15 @@ impl Sampler {
             Self::Candle(sampler) => sampler.vocab(),
             #[cfg(feature = "llama-cpp")]
             Self::LlamaCpp(sampler) => sampler.info().vocab,
+            #[cfg(feature = "openai")]
+            Self::OpenAi(sampler) => sampler.vocab(),
         }
     }
 }
 
 impl InProcess<Sampler> {
     /// Takes the memory of the samplers' caches now, as `rollout.cache` says, so that what a run takes is known from its beginning on.
-    /// llama.cpp does so by itself.
+    /// llama.cpp does so by itself, a server wherever it is.
     #[must_use]
     pub fn reserved(mut self) -> Self {
         for sampler in self.policies_mut() {
@@ -127,6 +144,8 @@ impl InProcess<Sampler> {
                 Sampler::Candle(sampler) => sampler.reserve(),
                 #[cfg(feature = "llama-cpp")]
                 Sampler::LlamaCpp(_) => {}
+                #[cfg(feature = "openai")]
+                Sampler::OpenAi(_) => {}
             }
         }
         self

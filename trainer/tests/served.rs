@@ -171,7 +171,14 @@ fn play(work: &str, openings: &[Vec<u32>], program: &str, more: &[&str]) -> Opti
             "--model",
         ])
         .arg(&model)
-        .args(["--ctx-size", &(2 * WINDOW).to_string(), "--parallel", "2"])
+        .args([
+            "--ctx-size",
+            &(2 * WINDOW).to_string(),
+            "--parallel",
+            "2",
+            "--threads-http",
+            "32",
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();

@@ -83,6 +83,18 @@ pub enum OpenAiError {
         /// What was asked.
         url: String,
     },
+    /// The answer holds no whole distribution.
+    #[error(
+        "{url} answers with log-probabilities of {given} tokens, of the {vocab} that there are: llama-server gives all of them, vLLM with --max-logprobs {vocab} or more; otherwise it serves another model"
+    )]
+    Distribution {
+        /// What was asked.
+        url: String,
+        /// Tokens that have one.
+        given: usize,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
     /// What the log-probabilities of such a draw are is another thing with every server.
     #[error(
         "sequence {} is drawn at temperature {temperature}: servers give log-probabilities before or after temperature and do not say which, so train with temperature 1",
@@ -96,7 +108,7 @@ pub enum OpenAiError {
     },
     /// The environment has a grammar.
     #[error(
-        "sequence {} may say only what its environment's grammar allows, and a server cannot be told token by token: use a local backend (candle, llama-cpp) or a text harness",
+        "sequence {} may say only what its environment's grammar allows, and a server that draws cannot be told token by token: use the wire of distributions, a local backend (candle, llama-cpp) or a text harness",
         sequence.0
     )]
     Constraint {

@@ -126,6 +126,11 @@ impl Server {
                     Fault::Lasting(Outcome::Failed(format!("it withholds its answer: {reason}")))
                 }
                 Nonsense::NoTokenIds => Fault::Lasting(Outcome::Fatal(OpenAiError::NoTokenIds { url: self.url() })),
+                Nonsense::Unknown(token) => {
+                    let (url, vocab) = (self.url(), self.options.vocab());
+                    Fault::Lasting(Outcome::Fatal(OpenAiError::UnknownToken { url, token, vocab }))
+                }
+                Nonsense::Partial(given) => Fault::Lasting(self.partial(given)),
             })
         };
         match self.persist(Method::POST, &self.url(), &body, ask.seed, read).await {
@@ -209,6 +214,17 @@ impl Server {
         }
         let (refusal, _) = read_up_to(response, REFUSAL_MAX).await?;
         Err(self.refused(url, status, wish, &refusal))
+    }
+
+    /// A distribution lacks tokens.
+    fn partial(&self, given: usize) -> Outcome {
+        let (url, vocab) = (self.url(), self.options.vocab());
+        let error = OpenAiError::Distribution { url, given, vocab };
+        if self.answered.load(Ordering::Relaxed) {
+            Outcome::Failed(error.to_string())
+        } else {
+            Outcome::Fatal(error)
+        }
     }
 
     fn refused(&self, url: &str, status: StatusCode, wish: Option<Duration>, refusal: &[u8]) -> Fault {

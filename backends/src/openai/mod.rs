@@ -5,17 +5,19 @@
 //! one is answered, or after a tenth of a second. A request that is no longer in the batch, or whose sequence is forgotten, is taken back: its
 //! connection closes, and servers stop generating.
 //!
-//! # Two wires
+//! # Three wires
 //! [`Wire::Tokens`] sends token ids to `completions` and gets token ids back, so that what is trained is what was sampled. It is for
 //! servers of the caller's own model. [`Wire::Chat`] sends messages to `chat/completions`; the caller's tokens are then [bytes](crate::bytes), and what
-//! it says can be evaluated, not trained on. `docs/servers.md` says which server needs which command line.
+//! it says can be evaluated, not trained on. [`Wire::Distribution`] sends token ids and gets the log-probabilities of every token, one token a
+//! request, and draws here: it does whatever a local sampler does, for small vocabularies. `docs/servers.md` says which server needs which command line.
 //!
 //! # What a server cannot promise
-//! - A grammar. A constraint that only says where an action [ends](rao_tree::Constraint::ends) is carried out; any other is
-//!   [`OpenAiError::Constraint`].
+//! - A grammar, where it draws. A constraint that only says where an action [ends](rao_tree::Constraint::ends) is carried out; any other is
+//!   [`OpenAiError::Constraint`]. On the wire of distributions every constraint is carried out.
 //! - The same tokens for the same seed. The seed is sent, but batching, caches and restarts move a server's logits, and some ignore it.
+//!   Where the draw is ours, so is the seed, and what moves are the last digits of its logits.
 //! - Log-probabilities of other temperatures than 1: some servers give them before the temperature is applied, others after.
-//!   [`Logprobs::Required`] refuses such requests; with [`Logprobs::IfGiven`] they are what the server says, and 0 where it says nothing.
+//!   [`Logprobs::Required`] refuses such requests where the server draws; with [`Logprobs::IfGiven`] they are what the server says, and 0 where it says nothing.
 //! - Which weights it has: [`OpenAiOptions::version`] is the caller's word.
 //!
 //! # What goes wrong

@@ -15,6 +15,16 @@ pub enum Wire {
         /// Longest context in tokens, prompt and completion together, as the server was started with. A server that says less is believed.
         window: usize,
     },
+    /// Token identifiers go out, and the log-probabilities of every token come back, for one token a request (`POST completions`); the token is
+    /// drawn here, as a local sampler draws it: under the environment's masks, at the request's temperature, from its seed. A request and an
+    /// answer of some 100 bytes per token of the vocabulary for every token drawn: for vocabularies of hundreds or thousands, not of a hundred
+    /// thousand.
+    Distribution {
+        /// Tokens of the caller's vocabulary; a server that gives fewer or others is refused.
+        vocab: usize,
+        /// Longest context in tokens, as in [`Wire::Tokens`].
+        window: usize,
+    },
     /// Messages go out and text comes back (`POST chat/completions`): for servers that hide their tokens. The caller's tokens are those of
     /// [`crate::bytes`].
     Chat,
@@ -62,7 +72,7 @@ pub struct OpenAiOptions {
     pub model: Option<String>,
     /// How it is asked.
     pub wire: Wire,
-    /// Whether log-probabilities matter.
+    /// Whether log-probabilities matter. On the wire of distributions there always are some.
     pub logprobs: Logprobs,
     /// Version that its weights are reported as.
     pub version: WeightsVersion,
@@ -118,7 +128,7 @@ impl OpenAiOptions {
     #[must_use]
     pub fn vocab(&self) -> usize {
         match self.wire {
-            Wire::Tokens { vocab, .. } => vocab,
+            Wire::Tokens { vocab, .. } | Wire::Distribution { vocab, .. } => vocab,
             Wire::Chat => crate::bytes::VOCAB,
         }
     }

@@ -6,29 +6,37 @@ use super::options::{Logprobs, OpenAiOptions, Wire};
 use super::stats::{Stats, add};
 use super::thread::Thread;
 use super::wire::{self, Ask, Ending, Given, Prompt, Said};
-use crate::random::bits;
-use crate::sampling::begin;
-use rao_tree::{Policy, Request, SequenceId, Stop, Token, WeightsVersion};
+use crate::random::{bits, uniform};
+use crate::sampling::{Draw, begin, consult};
+use pulp::Arch;
+use rao_tree::{Mask, Policy, Request, SequenceId, Stop, Token, WeightsVersion};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 /// How long a call waits for an answer before its caller may look at the clock.
 const TICK: Duration = Duration::from_millis(100);
+/// Log-probabilities from here on stand for "none": vLLM says -9999, llama-server the lowest number there is.
+const NONE: f32 = -9_000.0;
 
 /// Asks a server; the [module](super) says what it promises. Clones share the thread, the connections and the limit on requests.
 pub struct OpenAi {
     shared: Arc<Shared>,
     live: HashMap<Key, Live>,
+    /// What was answered and is not written down yet.
+    heard: HashMap<Key, Outcome>,
     /// Counts the requests of this handle.
     sent: u64,
     outcomes: Receiver<Told>,
     tell: Sender<Told>,
     /// Requests that failed since the last that was answered.
     failures: u32,
+    /// What each request of a batch may draw next.
     masks: Vec<u64>,
+    arch: Arch,
+    draw: Draw,
 }
 
 struct Shared {
@@ -57,10 +65,11 @@ impl Drop for Live {
 }
 
 impl OpenAi {
-    /// A policy over that server. Asks for its models where the options name none; otherwise the first action is the first request.
+    /// A policy over that server. Asks for its models where the options name none, and on the wire of distributions for one of those; otherwise
+    /// the first action is the first request.
     ///
     /// # Errors
-    /// [`OpenAiError`]: options that make no sense, or a server that does not answer or serves several models.
+    /// [`OpenAiError`]: options that make no sense, or a server that does not answer, serves several models, or gives no whole distribution.
     pub fn open(options: OpenAiOptions) -> Result<Self, OpenAiError> {
         if options.wire == Wire::Chat && options.logprobs == Logprobs::Required {
             return Err(OpenAiError::ChatLogprobs);
@@ -77,7 +86,9 @@ impl OpenAi {
             .recv()
             .map_err(|_| OpenAiError::Thread("it died while it asked for the models".to_owned()))??;
         let window = match server.options.wire {
-            Wire::Tokens { window, .. } => limit.map_or(window, |limit| limit.min(window)),
+            Wire::Tokens { window, .. } | Wire::Distribution { window, .. } => {
+                limit.map_or(window, |limit| limit.min(window))
+            }
             // In tokens of the server, which nobody but the server can count.
             Wire::Chat => usize::MAX,
         };
@@ -87,6 +98,7 @@ impl OpenAi {
             window,
             thread,
         };
+        shared.greet()?;
         Ok(Self::handle(Arc::new(shared)))
     }
 
@@ -95,11 +107,14 @@ impl OpenAi {
         Self {
             shared,
             live: HashMap::new(),
+            heard: HashMap::new(),
             sent: 0,
             outcomes,
             tell,
             failures: 0,
             masks: Vec::new(),
+            arch: Arch::new(),
+            draw: Draw::default(),
         }
     }
 
@@ -134,8 +149,9 @@ impl OpenAi {
         begin(batch, vocab, window, &mut self.masks, |index| unfinished.push(index))?;
         let wanted: HashMap<Key, usize> = unfinished.iter().map(|&index| (key(&batch[index]), index)).collect();
         self.live.retain(|key, _| wanted.contains_key(key));
+        self.heard.retain(|key, _| wanted.contains_key(key));
         for (key, index) in wanted {
-            if self.live.contains_key(&key) {
+            if self.live.contains_key(&key) || self.heard.contains_key(&key) {
                 continue;
             }
             match self.ask(&batch[index])? {
@@ -143,14 +159,15 @@ impl OpenAi {
                 None => batch[index].stop = Some(Stop::ContextOverflow),
             }
         }
-        Ok(!self.live.is_empty())
+        Ok(!self.live.is_empty() || !self.heard.is_empty())
     }
 
     /// What is to be asked for a request; nothing where its context leaves no room.
     fn ask(&self, request: &Request<'_>) -> Result<Option<Ask>, OpenAiError> {
         let options = &self.shared.server.options;
         let (sequence, temperature) = (request.sequence, request.temperature);
-        if options.logprobs == Logprobs::Required && temperature != 1.0 && temperature != 0.0 {
+        let draws = !matches!(options.wire, Wire::Distribution { .. });
+        if draws && options.logprobs == Logprobs::Required && temperature != 1.0 && temperature != 0.0 {
             return Err(OpenAiError::Temperature { sequence, temperature });
         }
         let context: Vec<Token> = request
@@ -167,18 +184,22 @@ impl OpenAi {
             return Ok(None);
         }
         let prompt = match options.wire {
-            Wire::Tokens { .. } => Prompt::Tokens(context),
+            Wire::Tokens { .. } | Wire::Distribution { .. } => Prompt::Tokens(context),
             Wire::Chat => {
                 let messages = wire::messages(&context);
                 Prompt::Messages(messages.map_err(|reason| OpenAiError::Messages { sequence, reason })?)
             }
         };
-        Ok(Some(Ask {
-            prompt,
-            room,
-            ends: ends(request)?.to_vec(),
-            temperature,
-            seed: bits(request.seed, request.completion.len()),
+        let seed = bits(request.seed, request.completion.len());
+        Ok(Some(match options.wire {
+            Wire::Distribution { .. } => Ask::one_token(prompt, seed),
+            Wire::Tokens { .. } | Wire::Chat => Ask {
+                prompt,
+                room,
+                ends: ends(request)?.to_vec(),
+                temperature,
+                seed,
+            },
         }))
     }
 
@@ -196,21 +217,42 @@ impl OpenAi {
     }
 
     /// Waits for one outcome, at most for a moment, and takes what else is there.
-    fn hear(&self) -> Vec<Told> {
-        match self.outcomes.recv_timeout(TICK) {
-            Ok(first) => std::iter::once(first).chain(self.outcomes.try_iter()).collect(),
-            // This handle holds a sender itself.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Vec::new(),
+    fn hear(&mut self) {
+        // Nobody else can close the channel: this handle holds a sender itself.
+        let first = self.outcomes.recv_timeout(TICK).ok();
+        for (key, number, outcome) in first.into_iter().chain(self.outcomes.try_iter()) {
+            // What was taken back may have been answered just before.
+            if self.live.get(&key).is_none_or(|live| live.number != number) {
+                continue;
+            }
+            self.live.remove(&key);
+            self.heard.insert(key, outcome);
         }
     }
 
-    /// Writes down what became of a request.
-    fn settle(&mut self, request: &mut Request<'_>, outcome: Outcome) -> Result<(), OpenAiError> {
-        let server = &self.shared.server;
+    /// Where the draw is ours, everybody draws the next token before anybody draws the one after it, as local samplers do: which node of a tree
+    /// ends first, and so what the tree is, depends on nothing but what they say.
+    fn waits_for_others(&self) -> bool {
+        matches!(self.shared.server.options.wire, Wire::Distribution { .. }) && !self.live.is_empty()
+    }
+
+    /// Writes down what became of the request at this place of the batch.
+    fn settle(&mut self, request: &mut Request<'_>, place: usize, outcome: Outcome) -> Result<(), OpenAiError> {
         self.failures = match outcome {
             Outcome::Failed(_) => self.failures.saturating_add(1),
             _ => 0,
         };
+        let outcome = match outcome {
+            Outcome::Said(Said {
+                logprobs: Given::Every(logprobs),
+                ..
+            }) => {
+                request.stop = self.draw(request, place, &logprobs);
+                return Ok(());
+            }
+            outcome => outcome,
+        };
+        let server = &self.shared.server;
         request.stop = Some(match outcome {
             Outcome::Said(said) if self.lacks(&said) => {
                 add(&server.counters.failures, 1);
@@ -226,6 +268,29 @@ impl OpenAi {
             Outcome::Fatal(error) => return Err(error),
         });
         Ok(())
+    }
+
+    /// Draws one token; whether that was the last, and why.
+    fn draw(&mut self, request: &mut Request<'_>, place: usize, logprobs: &[f32]) -> Option<Stop> {
+        let (vocab, window) = (self.vocab(), self.shared.window);
+        let words = Mask::words(vocab);
+        let mask = &mut self.masks[place * words..][..words];
+        let allowed = request.constraint.is_some().then_some(&*mask);
+        let number = || uniform(request.seed, request.completion.len());
+        let drawn = self
+            .draw
+            .draw(self.arch, logprobs, allowed, request.temperature, number);
+        match drawn {
+            Ok((token, logprob)) if logprobs[token.0 as usize] > NONE => {
+                request.completion.push(token, logprob, allowed);
+                consult(request, mask, window, vocab)
+            }
+            // So unlikely beside what is not allowed that the server has no numbers for what is.
+            _ => {
+                add(&self.shared.server.counters.failures, 1);
+                Some(Stop::Failed)
+            }
+        }
     }
 
     /// Whether an answer cannot be trained on although its server gives log-probabilities.
@@ -248,7 +313,7 @@ impl OpenAi {
         for (index, &token) in said.tokens.iter().enumerate() {
             let logprob = match &said.logprobs {
                 Given::Each(logprobs) => logprobs[index],
-                Given::Some | Given::None => 0.0,
+                Given::Some | Given::Every(_) | Given::None => 0.0,
             };
             request.completion.push(token, logprob, None);
             if ends.contains(&token) {
@@ -260,6 +325,34 @@ impl OpenAi {
             (Ending::Room, Wire::Tokens { .. }) if !request.completion.is_full() => Stop::ContextOverflow,
             (Ending::Room, _) => Stop::Length,
         })
+    }
+}
+
+impl Shared {
+    /// Has the server show once that it can do what the wire of distributions needs; nothing on the others.
+    fn greet(&self) -> Result<(), OpenAiError> {
+        if !matches!(self.server.options.wire, Wire::Distribution { .. }) {
+            return Ok(());
+        }
+        let (reply, answer) = channel();
+        let (server, model) = (Arc::clone(&self.server), Arc::clone(&self.model));
+        self.thread.handle().spawn(async move {
+            let ask = Ask::one_token(Prompt::Tokens(vec![Token(0)]), 0);
+            let _ = reply.send(server.ask(&ask, &model).await);
+        });
+        let url = self.server.url();
+        match answer.recv() {
+            Ok(Outcome::Said(_)) => Ok(()),
+            Ok(Outcome::Fatal(error)) => Err(error),
+            Ok(Outcome::Failed(reason)) => Err(OpenAiError::Unreachable { url, reason }),
+            Ok(Outcome::Overflow) => Err(OpenAiError::Unreachable {
+                url,
+                reason: "it has no room for one token".to_owned(),
+            }),
+            Err(_) => Err(OpenAiError::Thread(
+                "it died while it asked for a distribution".to_owned(),
+            )),
+        }
     }
 }
 
@@ -283,28 +376,30 @@ impl Policy for OpenAi {
     type Error = OpenAiError;
 
     fn sample(&mut self, batch: &mut [Request<'_>]) -> Result<usize, OpenAiError> {
-        let before = finished(batch);
-        let under_way = self.send(batch)?;
-        // Something has ended without the server, or nothing is to be waited for.
-        if !under_way || finished(batch) > before {
-            return Ok(finished(batch));
-        }
-        let places: HashMap<Key, usize> = batch
-            .iter()
-            .enumerate()
-            .map(|(index, request)| (key(request), index))
-            .collect();
-        for (key, number, outcome) in self.hear() {
-            // What was taken back may have been answered just before.
-            if self.live.get(&key).is_none_or(|live| live.number != number) {
-                continue;
+        let (before, begun) = (finished(batch), Instant::now());
+        loop {
+            let under_way = self.send(batch)?;
+            // Something has ended without the server, or nothing is to be waited for.
+            if !under_way || finished(batch) > before {
+                return Ok(finished(batch));
             }
-            self.live.remove(&key);
-            if let Some(&index) = places.get(&key) {
-                self.settle(&mut batch[index], outcome)?;
+            self.hear();
+            while self.waits_for_others() {
+                if begun.elapsed() >= TICK {
+                    return Ok(finished(batch));
+                }
+                self.hear();
+            }
+            for (index, request) in batch.iter_mut().enumerate() {
+                if let Some(outcome) = self.heard.remove(&key(request)) {
+                    self.settle(request, index, outcome)?;
+                }
+            }
+            // One token is rarely a whole action.
+            if finished(batch) > before || begun.elapsed() >= TICK {
+                return Ok(finished(batch));
             }
         }
-        Ok(finished(batch))
     }
 
     fn weights(&self) -> WeightsVersion {
@@ -313,6 +408,7 @@ impl Policy for OpenAi {
 
     fn forget(&mut self, sequence: SequenceId) {
         self.live.retain(|(other, _), _| *other != sequence);
+        self.heard.retain(|(other, _), _| *other != sequence);
     }
 }
 

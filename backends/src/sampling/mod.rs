@@ -1,11 +1,8 @@
 //! What every sampler of logits does around its model: checking requests, asking constraints, drawing.
 
-#[cfg(any(feature = "candle", feature = "llama-cpp"))]
 mod draw;
-#[cfg(any(feature = "candle", feature = "llama-cpp"))]
 pub(crate) mod softmax;
 
-#[cfg(any(feature = "candle", feature = "llama-cpp"))]
 pub(crate) use draw::Draw;
 
 use rao_tree::{Mask, Next, Request, SequenceId, Stop, Token};

@@ -2,6 +2,7 @@
 #![cfg(feature = "openai")]
 
 mod answers;
+mod distribution;
 mod faults;
 mod node;
 mod refusals;

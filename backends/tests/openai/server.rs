@@ -148,6 +148,8 @@ impl Drop for Server {
 }
 
 fn serve(stream: TcpStream, shared: &Shared, react: &(impl Fn(&Asked) -> Reaction + ?Sized), leave: &Sender<()>) {
+    // Head and body are written one after the other, and neither waits for the client to have taken note of the first.
+    stream.set_nodelay(true).unwrap();
     let mut writer = stream.try_clone().unwrap();
     let mut reader = BufReader::new(stream);
     while let Some(asked) = read(&mut reader, shared) {

@@ -395,6 +395,11 @@ impl Trainee {
                     };
                     published.map_err(|error| BackendError::Publish(error.to_string()))?;
                 }
+                #[cfg(feature = "openai")]
+                Sampler::OpenAi(_) => {
+                    let reason = "a server is handed its weights by whoever runs it".to_owned();
+                    return Err(BackendError::Publish(reason));
+                }
             }
         }
         #[cfg(not(feature = "llama-cpp"))]

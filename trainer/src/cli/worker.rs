@@ -5,6 +5,7 @@ use rao_trainer::config::Config;
 use rao_trainer::live::harmless;
 use rao_trainer::nats::{Link, WorkerBackend, WorkerOptions, work};
 use rao_trainer::rollout::Progress;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ Examples:
   rao worker --nats nats://127.0.0.1:4222                            a worker beside it
   rao worker --nats tls://rao:PASSWORD@hub.example:4222 --trees 32   another machine, over TLS
   rao worker --nats tls://hub.example --creds worker.creds --policy-backend llama-cpp --threads 3    an edge device, quantised
+  rao worker --nats nats://127.0.0.1:4222 --policy-backend openai --server http://127.0.0.1:8080/v1 \\
+      --weights /var/lib/rao --reload 'systemctl restart llama-server'                               a server that somebody else built
 
 Workers come and go as they like: the trees of one that dies are given to others. Ctrl-C finishes and sends those under way. See docs/deploy.md")]
 pub struct Args {
@@ -35,7 +38,7 @@ pub struct Args {
     /// The training's nats.name.
     #[arg(long, value_name = "NAME", default_value = "rao")]
     name: String,
-    /// What samples: candle takes the training's weights in full precision, llama-cpp its GGUF file.
+    /// What samples: candle takes the training's weights in full precision, llama-cpp its GGUF file, openai has a server load either.
     #[arg(long, value_enum, default_value_t = if cfg!(feature = "candle") { Backend::Candle } else { Backend::LlamaCpp })]
     policy_backend: Backend,
     /// Threads that sample; 0 takes one per core, for llama-cpp one fewer.
@@ -47,6 +50,8 @@ pub struct Args {
     /// Seconds to wait for a trainer, for the next task, or for the server to come back, before giving up.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600.0)]
     patience: f64,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// What samples at a worker.
@@ -56,19 +61,92 @@ pub enum Backend {
     Candle,
     /// llama.cpp, as the training's rollout.quant says.
     LlamaCpp,
-    /// A server: refused, see `rao worker --policy-backend openai`.
-    #[value(hide = true)]
-    Openai,
+    /// A server beside the worker: llama-server or vLLM.
+    #[value(name = "openai")]
+    OpenAi,
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Servers (--policy-backend openai)")]
+struct ServerArgs {
+    /// Where the server's endpoints begin, with the version: http://127.0.0.1:8080/v1. The server is this worker's alone.
+    #[arg(long, value_name = "URL", required_if_eq("policy_backend", "openai"))]
+    server: Option<String>,
+    /// Where the server reads its weights: they are put there as model.gguf, or as config.json and model.safetensors.
+    #[arg(long, value_name = "DIRECTORY", required_if_eq("policy_backend", "openai"))]
+    weights: Option<PathBuf>,
+    /// Command that has the server load new weights, run by the shell with their path in RAO_WEIGHTS. It ends once the old ones are served no
+    /// longer; the new ones may still be loading.
+    #[arg(long, value_name = "COMMAND", required_if_eq("policy_backend", "openai"))]
+    reload: Option<String>,
+    /// What the server reads: gguf for llama-server, safetensors for vLLM.
+    #[arg(long, value_enum, default_value_t = Format::Gguf)]
+    format: Format,
+    /// The model to ask for. Default: the one that the server serves.
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// The environment variable that holds the server's key.
+    #[arg(long, value_name = "VARIABLE", default_value = "OPENAI_API_KEY")]
+    api_key: String,
+    /// Requests under way at once.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    requests: u16,
+}
+
+/// What a server reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A GGUF file.
+    Gguf,
+    /// A directory with config.json and model.safetensors.
+    Safetensors,
+}
+
+impl ServerArgs {
+    /// What is said about a server that nobody asks.
+    fn check_unused(&self) -> anyhow::Result<()> {
+        if self.server.is_some() || self.weights.is_some() || self.reload.is_some() {
+            bail!("--server, --weights and --reload are for --policy-backend openai");
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "openai")]
+    fn backend(self) -> anyhow::Result<WorkerBackend> {
+        use anyhow::Context;
+        use rao_backends::openai::ApiKey;
+        use rao_trainer::config::WeightsFormat;
+        use rao_trainer::nats::WorkerServer;
+
+        let needed = "--policy-backend openai takes --server, --weights and --reload";
+        Ok(WorkerBackend::OpenAi(Box::new(WorkerServer {
+            url: self.server.context(needed)?,
+            model: self.model,
+            api_key: std::env::var(&self.api_key).ok().map(ApiKey::new),
+            requests: usize::from(self.requests),
+            format: match self.format {
+                Format::Gguf => WeightsFormat::Gguf,
+                Format::Safetensors => WeightsFormat::Safetensors,
+            },
+            directory: self.weights.context(needed)?,
+            reload: self.reload.context(needed)?,
+        })))
+    }
+
+    #[cfg(not(feature = "openai"))]
+    fn backend(self) -> anyhow::Result<WorkerBackend> {
+        bail!("built without `openai`, which asks servers: cargo build --release --features nats,openai")
+    }
 }
 
 pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCode> {
+    if args.policy_backend != Backend::OpenAi {
+        args.server.check_unused()?;
+    }
     let backend = match args.policy_backend {
         Backend::Candle => WorkerBackend::Candle,
         Backend::LlamaCpp => WorkerBackend::LlamaCpp,
-        Backend::Openai => bail!(
-            "a server behind the OpenAI protocol cannot be handed new weights, and cannot be held to the compact token language that training \
-             speaks: take candle or llama-cpp, on the machine that the server runs on"
-        ),
+        Backend::OpenAi => args.server.backend()?,
     };
     if !(args.patience > 0.0 && args.patience <= PATIENCE_MAX) {
         bail!("--patience takes a number of seconds above 0 and up to 1e6");

@@ -277,7 +277,7 @@ fn without_passwords<S: serde::Serializer>(urls: &str, serializer: S) -> Result<
 pub enum WeightsFormat {
     /// `config.json` and `model.safetensors`: for workers that sample with Candle.
     Safetensors,
-    /// A GGUF file: for workers that sample with llama.cpp.
+    /// A GGUF file: for workers that sample with llama.cpp, or have llama-server sample.
     Gguf,
 }
 

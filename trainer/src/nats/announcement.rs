@@ -20,6 +20,8 @@ pub struct Announcement {
     pub epoch: String,
     /// Version of the weights.
     pub version: u64,
+    /// Tokens of the policy's vocabulary.
+    pub vocab: usize,
     /// The configuration as TOML, without what concerns the trainer alone.
     pub config: String,
     /// The weights.
@@ -109,7 +111,7 @@ mod tests {
         assert!(newer.ends_with("upgrade this one"), "{newer}");
         assert!(said(r#"{"protocol": 0}"#).ends_with("upgrade the other"));
         assert!(said("{}").contains("missing field `protocol`"));
-        let upwards = r#"{"protocol":1,"rao":"","epoch":"","version":0,"config":"","files":[{"format":"gguf","name":"../x","object":""}]}"#;
+        let upwards = r#"{"protocol":1,"rao":"","epoch":"","version":0,"vocab":9,"config":"","files":[{"format":"gguf","name":"../x","object":""}]}"#;
         assert!(said(upwards).contains("is no name of a file"));
     }
 }

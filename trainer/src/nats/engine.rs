@@ -127,6 +127,7 @@ impl Distributed {
             rao: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: self.epoch.clone(),
             version: version.0,
+            vocab: trainee.vocab(),
             config: self.shared.clone(),
             files: published,
         };
@@ -541,6 +542,7 @@ mod tests {
             rao: String::new(),
             epoch: String::new(),
             version: 3,
+            vocab: 9,
             config: config_text,
             files: Vec::new(),
         };

@@ -42,15 +42,20 @@ pub use announcement::{Announcement, Published};
 pub use engine::Distributed;
 pub use error::NatsError;
 pub use link::Link;
+#[cfg(feature = "openai")]
+pub use worker::WorkerServer;
 pub use worker::{WorkerOptions, work};
 
 /// What samples at a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerBackend {
     /// In full precision.
     Candle,
     /// From a GGUF file, quantised as the trainer publishes it.
     LlamaCpp,
+    /// A server beside it, asked for one distribution after the other: what is drawn is drawn by the worker.
+    #[cfg(feature = "openai")]
+    OpenAi(Box<WorkerServer>),
 }
 
 /// Version of what trainers and workers say to each other. One more with every change that an older one would misread.

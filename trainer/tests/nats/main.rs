@@ -12,6 +12,8 @@ mod common;
 mod damage;
 mod deaths;
 mod place;
+#[cfg(feature = "openai")]
+mod server;
 mod workers;
 
 use place::{Place, Running};

@@ -1,6 +1,7 @@
 //! What is sent and what is understood of an answer: bytes in, values out, without a network.
 
 mod chat;
+mod distribution;
 mod tokens;
 
 pub(super) use chat::messages;
@@ -21,6 +22,19 @@ pub(super) struct Ask {
     pub(super) ends: Vec<Token>,
     pub(super) temperature: f32,
     pub(super) seed: u64,
+}
+
+impl Ask {
+    /// The next token alone, of which only what it is drawn from matters.
+    pub(super) fn one_token(prompt: Prompt, seed: u64) -> Self {
+        Self {
+            prompt,
+            room: 1,
+            ends: Vec::new(),
+            temperature: 0.0,
+            seed,
+        }
+    }
 }
 
 /// A context on its way out.
@@ -48,6 +62,8 @@ pub(super) enum Given {
     Each(Vec<f32>),
     /// llama-server gives none for a token that ends within a character, and does not say whose are missing.
     Some,
+    /// One for every token of the vocabulary, of which none was drawn yet.
+    Every(Vec<f32>),
     None,
 }
 
@@ -69,21 +85,26 @@ pub(super) enum Nonsense {
     Withheld(String),
     /// The wire needs token identifiers.
     NoTokenIds,
+    /// A token that is not in the vocabulary.
+    Unknown(u32),
+    /// Log-probabilities of so many tokens only.
+    Partial(usize),
 }
 
 /// The endpoint below the base of the URL.
 pub(super) fn endpoint(wire: &Wire) -> &'static str {
     match wire {
-        Wire::Tokens { .. } => "completions",
+        Wire::Tokens { .. } | Wire::Distribution { .. } => "completions",
         Wire::Chat => "chat/completions",
     }
 }
 
 /// The body of a request.
 pub(super) fn body(ask: &Ask, model: &str, options: &OpenAiOptions) -> Vec<u8> {
-    let mut body = match &ask.prompt {
-        Prompt::Tokens(prompt) => tokens::body(ask, prompt),
-        Prompt::Messages(messages) => chat::body(ask, messages),
+    let mut body = match (&ask.prompt, &options.wire) {
+        (Prompt::Tokens(prompt), Wire::Distribution { vocab, .. }) => distribution::body(ask, prompt, *vocab),
+        (Prompt::Tokens(prompt), _) => tokens::body(ask, prompt),
+        (Prompt::Messages(messages), _) => chat::body(ask, messages),
     };
     body.insert("model".to_owned(), model.into());
     body.insert("temperature".to_owned(), ask.temperature.into());
@@ -98,6 +119,9 @@ pub(super) fn body(ask: &Ask, model: &str, options: &OpenAiOptions) -> Vec<u8> {
 
 /// What an answer says.
 pub(super) fn read(wire: &Wire, room: usize, answer: &[u8]) -> Result<Said, Nonsense> {
+    if let Wire::Distribution { vocab, .. } = wire {
+        return distribution::read(*vocab, answer);
+    }
     let answer: Answer = serde_json::from_slice(answer).map_err(|error| Nonsense::Malformed(error.to_string()))?;
     let Some(choice) = answer.choices.into_iter().next() else {
         return Err(Nonsense::Malformed("no choices".to_owned()));
@@ -112,8 +136,18 @@ pub(super) fn read(wire: &Wire, room: usize, answer: &[u8]) -> Result<Said, Nons
         }
     };
     match wire {
-        Wire::Tokens { .. } => tokens::read(choice, answer.verbose, ending, room, answer.usage.as_ref()),
         Wire::Chat => Ok(chat::read(choice, ending, room, answer.usage.as_ref())),
+        _ => tokens::read(choice, answer.verbose, ending, room, answer.usage.as_ref()),
+    }
+}
+
+/// A log-probability as it is kept: what rounding has carried above 0 is 0; what is below every number of 32 bits is the lowest.
+fn settle(logprob: f32) -> f32 {
+    const ROUNDING: f32 = 1e-3;
+    if logprob > 0.0 && logprob < ROUNDING {
+        0.0
+    } else {
+        logprob.max(f32::MIN)
     }
 }
 
@@ -285,6 +319,14 @@ mod tests {
         assert_eq!(words(b"<html>\n  502</html>"), "<html> 502</html>");
         assert_eq!(words(b" "), "no word of explanation");
         assert_eq!(words("é".repeat(1000).as_bytes()).chars().count(), 301);
+    }
+
+    #[test]
+    fn log_probabilities_settle_within_their_range() {
+        assert_eq!(settle(1e-6), 0.0);
+        assert_eq!(settle(f32::NEG_INFINITY), f32::MIN);
+        assert_eq!(settle(-2.5), -2.5);
+        assert_eq!(settle(0.5), 0.5);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `POST completions` with token identifiers, as vLLM, SGLang and llama-server speak it.
 
-use super::{Ask, Choice, Ending, Given, Logprobs, Nonsense, Said, Usage, Verbose, object};
+use super::{Ask, Choice, Ending, Given, Logprobs, Nonsense, Said, Usage, Verbose, object, settle};
 use rao_tree::Token;
 use serde_json::{Map, Value, json};
 
@@ -96,16 +96,6 @@ fn columns(given: Option<Logprobs>) -> (Option<Vec<u32>>, Option<Vec<f32>>) {
         ),
         Some((None, Some(logprobs))) => (None, logprobs.into_iter().map(|logprob| logprob.map(settle)).collect()),
         Some((None, None)) | None => (None, None),
-    }
-}
-
-/// What rounding has carried above 0 is 0; what is below every number of 32 bits is the lowest.
-fn settle(logprob: f32) -> f32 {
-    const ROUNDING: f32 = 1e-3;
-    if logprob > 0.0 && logprob < ROUNDING {
-        0.0
-    } else {
-        logprob.max(f32::MIN)
     }
 }
 
@@ -237,13 +227,5 @@ mod tests {
         for end in 0..whole.len() {
             assert!(read(&WIRE, 4, &whole.as_bytes()[..end]).is_err(), "{}", &whole[..end]);
         }
-    }
-
-    #[test]
-    fn log_probabilities_settle_within_their_range() {
-        assert_eq!(settle(1e-6), 0.0);
-        assert_eq!(settle(f32::NEG_INFINITY), f32::MIN);
-        assert_eq!(settle(-2.5), -2.5);
-        assert_eq!(settle(0.5), 0.5);
     }
 }

@@ -2,6 +2,8 @@
 
 mod desk;
 mod puller;
+#[cfg(feature = "openai")]
+mod server;
 mod shift;
 mod weights;
 
@@ -12,6 +14,8 @@ use crate::environments;
 use crate::rollout::Progress;
 use crate::with_domain;
 use puller::Puller;
+#[cfg(feature = "openai")]
+pub use server::WorkerServer;
 use shift::Shift;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,17 +45,26 @@ pub async fn work(
     progress: &Arc<Progress>,
     say: impl Fn(&str),
 ) -> Result<(), NatsError> {
+    #[cfg(feature = "openai")]
+    let _claim = match &options.backend {
+        WorkerBackend::OpenAi(server) => Some(server.claim()?),
+        _ => None,
+    };
     let Some(mut announcement) = newest(link, options, progress).await? else {
         return Ok(());
     };
-    let mut puller = Puller::start(link, options.trees.max(1));
+    let mut puller = None;
     let mut left = Vec::new();
     loop {
         let config = announcement.config()?;
         let domain = environments::domain(&config)?;
         left = with_domain!(domain, domain => {
             match Shift::begin(link, options, progress, &domain, announcement, config, &say).await? {
-                Some(mut shift) => shift.run(&mut puller, left).await?,
+                Some(mut shift) => {
+                    // Not before it can do anything with them: a worker that cannot begin costs no task a delivery.
+                    let puller = puller.get_or_insert_with(|| Puller::start(link, options.trees.max(1)));
+                    shift.run(puller, left).await?
+                }
                 None => left,
             }
         });
@@ -60,7 +73,9 @@ pub async fn work(
             None => break,
         }
     }
-    left.extend(puller.stop().await);
+    if let Some(puller) = puller {
+        left.extend(puller.stop().await);
+    }
     for ticket in left {
         ticket.give_back().await;
     }

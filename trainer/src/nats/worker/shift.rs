@@ -82,7 +82,10 @@ impl<'a, D: Domain> Shift<'a, D> {
         let Some((files, announcement)) = fetch(link, options, progress, announcement).await? else {
             return Ok(None);
         };
-        let mut engine = files.open(&config, options)?.reserved();
+        let Some(engine) = files.open(&config, options, progress).await? else {
+            return Ok(None);
+        };
+        let mut engine = engine.reserved();
         let threads = engine.policies_mut().count().max(1);
         let settings = Settings {
             temperature: config.rao.temperature,
@@ -140,7 +143,10 @@ impl<'a, D: Domain> Shift<'a, D> {
                 if announcement.epoch != clerk.epoch {
                     return Ok(left);
                 }
-                files.swap(&mut self.engine, clerk.options)?;
+                let swapped = files.swap(&mut self.engine, &clerk.config, clerk.options, self.progress);
+                if !swapped.await? {
+                    return Ok(left);
+                }
                 clerk.version = announcement.weights();
             }
         }
@@ -369,7 +375,7 @@ async fn fetch(
 ) -> Result<Option<(Files, Announcement)>, NatsError> {
     let begun = Instant::now();
     loop {
-        match Files::fetch(link, &announcement, options.backend).await {
+        match Files::fetch(link, &announcement, &options.backend).await {
             Err(NatsError::Server { .. }) if begun.elapsed() < options.patience => {
                 tokio::time::sleep(PAUSE).await;
                 match newest(link, options, progress).await? {
