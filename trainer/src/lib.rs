@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `candle` (default) | the backend that trains and samples: without it there is no `train` loop |
 //! | `llama-cpp` | samples GGUF files, quantised: in training with `candle`, alone for `rao eval` and `rao rollout`; needs cmake, a C++ compiler and libclang to build |
-//! | `nats` | rollouts by workers on other machines, met at a NATS server (`nats`); with `candle`, `llama-cpp` or `openai` |
+//! | `nats` | rollouts by workers on other machines, met at a NATS server (`nats`); with `candle` or `llama-cpp`, and `openai` beside one of them |
 //! | `openai` | policies behind OpenAI-compatible servers, for `rao eval`, `rao rollout` and, with `nats`, `rao worker`; brings `code` |
 //! | `code` | agents that act by Python cells ([`language`]), in the interpreter monty |
 //! | `cuda`, `metal` | the learner on these devices, with `candle`; llama.cpp on them, with `llama-cpp` |
