@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts llama-server anew with the weights that a worker has put into place:
+# Starts llama-server anew with the weights that a worker has put into place, and ends when it has loaded them:
 #
 #   rao worker --nats URL --policy-backend openai --server http://127.0.0.1:8080/v1 --weights DIR --reload docs/deploy/llama-server.sh
 #
@@ -11,15 +11,28 @@
 set -eu
 directory=$(dirname "$RAO_WEIGHTS")
 pid="$directory/llama-server.pid"
+log="$directory/llama-server.log"
+
+# Whether that process runs with these weights: a number that was written down may be another's by now, and a zombie serves nobody.
+serves() { ps -o args= -p "$1" 2>/dev/null | grep -qF -- "--model $RAO_WEIGHTS"; }
 
 if [ -f "$pid" ]; then
   old=$(cat "$pid")
-  # It may have ended by itself.
-  kill -9 "$old" 2>/dev/null || true
-  # Dead is enough: who takes note of it is another matter.
-  while kill -0 "$old" 2>/dev/null && ! grep -q '^State:.*Z' "/proc/$old/status" 2>/dev/null; do sleep 0.05; done
+  if serves "$old"; then kill -9 "$old"; fi
+  while serves "$old"; do sleep 0.05; done
 fi
+: >"$log"
 # shellcheck disable=SC2086
 "${LLAMA_SERVER:-llama-server}" --host 127.0.0.1 --port "${LLAMA_SERVER_PORT:-8080}" --model "$RAO_WEIGHTS" \
-  ${LLAMA_SERVER_ARGS:---parallel 4 --ctx-size 4096 --threads-http 32} >"$directory/llama-server.log" 2>&1 &
-echo $! >"$pid"
+  ${LLAMA_SERVER_ARGS:---parallel 4 --ctx-size 4096 --threads-http 32} >>"$log" 2>&1 &
+new=$!
+echo "$new" >"$pid"
+# It listens only on a port that nobody else has, and says so when the weights are there.
+until grep -q 'listening on http' "$log"; do
+  if ! kill -0 "$new" 2>/dev/null; then
+    echo "llama-server did not start:" >&2
+    tail -n 3 "$log" >&2
+    exit 1
+  fi
+  sleep 0.05
+done

@@ -142,7 +142,7 @@ impl RunDir {
             }
             None => first_free(Path::new("runs"))?,
         };
-        let lock = lock(&path)?;
+        let lock = lock(&path, LOCK)?;
         // Somebody may have been here in between, and be gone again.
         check_empty(&path)?;
         let run = Self { path, _lock: lock };
@@ -158,7 +158,7 @@ impl RunDir {
     pub fn resume(path: &Path) -> Result<Self, RunError> {
         let run = Self::open(path)?;
         no_links(path)?;
-        let lock = lock(path)?;
+        let lock = lock(path, LOCK)?;
         let run = Self { _lock: lock, ..run };
         run.begin(&run.config()?)?;
         Ok(run)
@@ -268,9 +268,10 @@ fn check_empty(path: &Path) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Keeps other processes out for as long as the file is open. None on file systems without locks, where nobody can be kept out.
-fn lock(run: &Path) -> Result<Option<Arc<File>>, RunError> {
-    let path = run.join(LOCK);
+/// Keeps other processes out of a directory for as long as the file of this name is open. None on file systems without locks, where nobody can
+/// be kept out.
+pub(crate) fn lock(directory: &Path, name: &str) -> Result<Option<Arc<File>>, RunError> {
+    let path = directory.join(name);
     let file = File::options()
         .create(true)
         .write(true)
@@ -279,7 +280,7 @@ fn lock(run: &Path) -> Result<Option<Arc<File>>, RunError> {
         .map_err(at(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Arc::new(file))),
-        Err(TryLockError::WouldBlock) => Err(RunError::Locked(run.to_owned())),
+        Err(TryLockError::WouldBlock) => Err(RunError::Locked(directory.to_owned())),
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
         Err(TryLockError::Error(source)) => Err(RunError::Io { path, source }),
     }

@@ -4,7 +4,7 @@ use crate::sampling::SamplerError;
 use rao_tree::SequenceId;
 
 /// Why a server cannot be asked, or a batch not be advanced. What concerns one request only is its [`rao_tree::Stop`].
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenAiError {
     /// The URL is none of a server.
@@ -94,6 +94,14 @@ pub enum OpenAiError {
         given: usize,
         /// Size of the vocabulary.
         vocab: usize,
+    },
+    /// It takes less context than it was said to.
+    #[error("{url} takes less context than the {window} tokens that it was said to: give each of its slots that many")]
+    Window {
+        /// What was asked.
+        url: String,
+        /// Longest context, in tokens.
+        window: usize,
     },
     /// What the log-probabilities of such a draw are is another thing with every server.
     #[error(

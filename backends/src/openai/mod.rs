@@ -6,10 +6,14 @@
 //! connection closes, and servers stop generating.
 //!
 //! # Three wires
-//! [`Wire::Tokens`] sends token ids to `completions` and gets token ids back, so that what is trained is what was sampled. It is for
-//! servers of the caller's own model. [`Wire::Chat`] sends messages to `chat/completions`; the caller's tokens are then [bytes](crate::bytes), and what
-//! it says can be evaluated, not trained on. [`Wire::Distribution`] sends token ids and gets the log-probabilities of every token, one token a
-//! request, and draws here: it does whatever a local sampler does, for small vocabularies. `docs/servers.md` says which server needs which command line.
+//! - [`Wire::Tokens`] sends token ids to `completions` and gets token ids back, so that what is trained is what was sampled. It is for servers of
+//!   the caller's own model.
+//! - [`Wire::Distribution`] sends token ids and gets the log-probabilities of every token, one token a request, and draws here: it does whatever a
+//!   local sampler does, for small vocabularies.
+//! - [`Wire::Chat`] sends messages to `chat/completions`; the caller's tokens are then [bytes](crate::bytes), and what it says can be evaluated, not
+//!   trained on.
+//!
+//! `docs/servers.md` says which server needs which command line.
 //!
 //! # What a server cannot promise
 //! - A grammar, where it draws. A constraint that only says where an action [ends](rao_tree::Constraint::ends) is carried out; any other is
@@ -17,14 +21,16 @@
 //! - The same tokens for the same seed. The seed is sent, but batching, caches and restarts move a server's logits, and some ignore it.
 //!   Where the draw is ours, so is the seed, and what moves are the last digits of its logits.
 //! - Log-probabilities of other temperatures than 1: some servers give them before the temperature is applied, others after.
-//!   [`Logprobs::Required`] refuses such requests where the server draws; with [`Logprobs::IfGiven`] they are what the server says, and 0 where it says nothing.
+//!   [`Logprobs::Required`] refuses such requests where the server draws; with [`Logprobs::IfGiven`] they are what the server says, and 0 where it
+//!   says nothing.
 //! - Which weights it has: [`OpenAiOptions::version`] is the caller's word.
 //!
 //! # What goes wrong
 //! Time-outs, connections that break, answers that are cut off or contradict themselves, and the statuses 408, 409, 425, 429 and 5xx are tried
 //! again, after a pause that is drawn at random below a doubling bound and is no shorter than the server's `Retry-After`. A request whose retries
 //! or time are used up ends as [`rao_tree::Stop::Failed`]: its node is invalid, and the run goes on, until
-//! [`OpenAiOptions::failures_max`] in a row say that the server is gone. A wrong key, URL or model is an error at once.
+//! [`OpenAiOptions::failures_max`] in a row say that the server is gone. A wrong key, URL or model is an error at once. After
+//! either a policy asks no more, and answers every call with that error.
 //!
 //! # Example
 //! ```no_run

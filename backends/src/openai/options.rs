@@ -22,7 +22,7 @@ pub enum Wire {
     Distribution {
         /// Tokens of the caller's vocabulary; a server that gives fewer or others is refused.
         vocab: usize,
-        /// Longest context in tokens, as in [`Wire::Tokens`].
+        /// Longest context in tokens, as in [`Wire::Tokens`]; a server that takes less after all is an error.
         window: usize,
     },
     /// Messages go out and text comes back (`POST chat/completions`): for servers that hide their tokens. The caller's tokens are those of

@@ -33,6 +33,8 @@ pub struct OpenAi {
     tell: Sender<Told>,
     /// Requests that failed since the last that was answered.
     failures: u32,
+    /// Why the server is not asked any more.
+    broken: Option<OpenAiError>,
     /// What each request of a batch may draw next.
     masks: Vec<u64>,
     arch: Arch,
@@ -112,6 +114,7 @@ impl OpenAi {
             outcomes,
             tell,
             failures: 0,
+            broken: None,
             masks: Vec::new(),
             arch: Arch::new(),
             draw: Draw::default(),
@@ -230,10 +233,13 @@ impl OpenAi {
         }
     }
 
-    /// Where the draw is ours, everybody draws the next token before anybody draws the one after it, as local samplers do: which node of a tree
-    /// ends first, and so what the tree is, depends on nothing but what they say.
-    fn waits_for_others(&self) -> bool {
-        matches!(self.shared.server.options.wire, Wire::Distribution { .. }) && !self.live.is_empty()
+    /// Whether nothing can be written down yet. Where the draw is ours, everybody draws the next token before anybody draws the one after it, as
+    /// local samplers do: which node of a tree ends first, and so what the tree is, depends on nothing but what they say.
+    fn waits(&self) -> bool {
+        match self.shared.server.options.wire {
+            Wire::Distribution { .. } => !self.live.is_empty(),
+            Wire::Tokens { .. } | Wire::Chat => self.heard.is_empty(),
+        }
     }
 
     /// Writes down what became of the request at this place of the batch.
@@ -259,15 +265,25 @@ impl OpenAi {
                 Stop::Failed
             }
             Outcome::Said(said) => self.write(request, &said)?,
+            Outcome::Overflow if matches!(server.options.wire, Wire::Distribution { .. }) => {
+                let (url, window) = (server.url(), self.shared.window);
+                return Err(self.give_up(OpenAiError::Window { url, window }));
+            }
             Outcome::Overflow => Stop::ContextOverflow,
             Outcome::Failed(reason) if self.failures >= server.options.failures_max.max(1) => {
                 let (url, failures) = (server.url(), self.failures);
-                return Err(OpenAiError::Down { url, failures, reason });
+                return Err(self.give_up(OpenAiError::Down { url, failures, reason }));
             }
             Outcome::Failed(_) => Stop::Failed,
-            Outcome::Fatal(error) => return Err(error),
+            Outcome::Fatal(error) => return Err(self.give_up(error)),
         });
         Ok(())
+    }
+
+    /// Asks no more: what is wrong with the server is so for every other request. Whoever calls again is told again.
+    fn give_up(&mut self, error: OpenAiError) -> OpenAiError {
+        self.broken = Some(error.clone());
+        error
     }
 
     /// Draws one token; whether that was the last, and why.
@@ -376,6 +392,9 @@ impl Policy for OpenAi {
     type Error = OpenAiError;
 
     fn sample(&mut self, batch: &mut [Request<'_>]) -> Result<usize, OpenAiError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
         let (before, begun) = (finished(batch), Instant::now());
         loop {
             let under_way = self.send(batch)?;
@@ -383,8 +402,7 @@ impl Policy for OpenAi {
             if !under_way || finished(batch) > before {
                 return Ok(finished(batch));
             }
-            self.hear();
-            while self.waits_for_others() {
+            while self.waits() {
                 if begun.elapsed() >= TICK {
                     return Ok(finished(batch));
                 }

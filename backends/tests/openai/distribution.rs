@@ -156,3 +156,21 @@ fn where_the_server_has_no_numbers_for_what_is_allowed_the_node_fails_alone() {
         assert_eq!(policy.stats().failures, 1);
     }
 }
+
+#[test]
+fn a_server_with_less_room_than_was_said_is_an_error_and_stays_one() {
+    let server = Server::start(|asked| match asked.body["prompt"].as_array().unwrap().len() {
+        1 => ok(&vllm(VOCAB, (3, -0.01))),
+        _ => refusal(400, "This model's maximum context length is 2 tokens."),
+    });
+    let mut policy = OpenAi::open(over(&server)).unwrap();
+    for _ in 0..3 {
+        let mut node = [Node::new(1, 3)];
+        let error = finish(&mut policy, &mut node).unwrap_err();
+        assert!(matches!(error, OpenAiError::Window { window: WINDOW, .. }), "{error}");
+        // Not an end that somebody could learn from.
+        assert_eq!((node[0].len, node[0].stop), (0, None));
+    }
+    // What is known is not asked for again.
+    assert_eq!(server.asked().len(), 2);
+}

@@ -47,7 +47,7 @@ pub struct Args {
     /// Trees under way at once; each of their live agents takes a context of memory.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     trees: u16,
-    /// Seconds to wait for a trainer, for the next task, or for the server to come back, before giving up.
+    /// Seconds to wait for a trainer, for the next task, for the NATS server to come back, or for --server to load new weights, before giving up.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600.0)]
     patience: f64,
     #[command(flatten)]
@@ -75,22 +75,22 @@ struct ServerArgs {
     /// Where the server reads its weights: they are put there as model.gguf, or as config.json and model.safetensors.
     #[arg(long, value_name = "DIRECTORY", required_if_eq("policy_backend", "openai"))]
     weights: Option<PathBuf>,
-    /// Command that has the server load new weights, run by the shell with their path in RAO_WEIGHTS. It ends once the old ones are served no
+    /// Command that has the server load new weights, run by sh with their path in RAO_WEIGHTS. It ends once the old ones are served no
     /// longer; the new ones may still be loading.
     #[arg(long, value_name = "COMMAND", required_if_eq("policy_backend", "openai"))]
     reload: Option<String>,
-    /// What the server reads: gguf for llama-server, safetensors for vLLM.
-    #[arg(long, value_enum, default_value_t = Format::Gguf)]
-    format: Format,
+    /// What the server reads: gguf for llama-server (the default), safetensors for vLLM.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// The model to ask for. Default: the one that the server serves.
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// The environment variable that holds the server's key.
-    #[arg(long, value_name = "VARIABLE", default_value = "OPENAI_API_KEY")]
-    api_key: String,
-    /// Requests under way at once.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
-    requests: u16,
+    /// The environment variable that holds the server's key. Default: OPENAI_API_KEY, where it is set.
+    #[arg(long, value_name = "VARIABLE")]
+    api_key: Option<String>,
+    /// Requests under way at once. Default: 32.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    requests: Option<u16>,
 }
 
 /// What a server reads.
@@ -105,10 +105,19 @@ enum Format {
 impl ServerArgs {
     /// What is said about a server that nobody asks.
     fn check_unused(&self) -> anyhow::Result<()> {
-        if self.server.is_some() || self.weights.is_some() || self.reload.is_some() {
-            bail!("--server, --weights and --reload are for --policy-backend openai");
+        let given = [
+            ("--server", self.server.is_some()),
+            ("--weights", self.weights.is_some()),
+            ("--reload", self.reload.is_some()),
+            ("--format", self.format.is_some()),
+            ("--model", self.model.is_some()),
+            ("--api-key", self.api_key.is_some()),
+            ("--requests", self.requests.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => bail!("{option} is for --policy-backend openai"),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     #[cfg(feature = "openai")]
@@ -122,11 +131,18 @@ impl ServerArgs {
         Ok(WorkerBackend::OpenAi(Box::new(WorkerServer {
             url: self.server.context(needed)?,
             model: self.model,
-            api_key: std::env::var(&self.api_key).ok().map(ApiKey::new),
-            requests: usize::from(self.requests),
+            api_key: match self.api_key {
+                Some(variable) => {
+                    let key = std::env::var(&variable);
+                    Some(key.context("--api-key names an environment variable, and there is none of that name")?)
+                }
+                None => std::env::var("OPENAI_API_KEY").ok(),
+            }
+            .map(ApiKey::new),
+            requests: self.requests.map_or(32, usize::from),
             format: match self.format {
-                Format::Gguf => WeightsFormat::Gguf,
-                Format::Safetensors => WeightsFormat::Safetensors,
+                Some(Format::Gguf) | None => WeightsFormat::Gguf,
+                Some(Format::Safetensors) => WeightsFormat::Safetensors,
             },
             directory: self.weights.context(needed)?,
             reload: self.reload.context(needed)?,
@@ -146,6 +162,9 @@ pub async fn run(args: Args, progress: &Arc<Progress>) -> anyhow::Result<ExitCod
     let backend = match args.policy_backend {
         Backend::Candle => WorkerBackend::Candle,
         Backend::LlamaCpp => WorkerBackend::LlamaCpp,
+        Backend::OpenAi if args.threads > 0 => {
+            bail!("--threads is for backends that sample here: the server of --policy-backend openai has its own")
+        }
         Backend::OpenAi => args.server.backend()?,
     };
     if !(args.patience > 0.0 && args.patience <= PATIENCE_MAX) {

@@ -19,9 +19,23 @@ fn asking(place: &Place, port: u16, reload: &str) -> Vec<String> {
         &weights,
         "--reload",
         reload,
+        // It has its own.
+        "--threads",
+        "0",
     ]
     .map(str::to_owned)
     .to_vec()
+}
+
+/// Whether the process runs whose number is in this file.
+fn is_alive(pid: &Path) -> bool {
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let state = Command::new("ps")
+        .args(["-o", "stat=", "-p", pid.trim()])
+        .output()
+        .unwrap();
+    // A zombie does not.
+    !matches!(state.stdout.first(), None | Some(b'Z'))
 }
 
 /// A port that was free a moment ago.
@@ -46,7 +60,24 @@ fn what_a_server_takes_is_asked_for() {
         assert!(error.contains(option), "{error}");
     }
     let error = refused(here.path(), &[&nats[..], &["--reload", "true"]].concat());
-    assert!(error.contains("are for --policy-backend openai"), "{error}");
+    assert!(error.contains("--reload is for --policy-backend openai"), "{error}");
+    let server = [
+        "--policy-backend",
+        "openai",
+        "--server",
+        "u",
+        "--weights",
+        "w",
+        "--reload",
+        "r",
+    ];
+    let error = refused(
+        here.path(),
+        &[&nats[..], &server, &["--api-key", "NO_SUCH_KEY"]].concat(),
+    );
+    assert!(error.contains("there is none of that name"), "{error}");
+    let error = refused(here.path(), &[&nats[..], &server, &["--threads", "2"]].concat());
+    assert!(error.contains("--threads is for backends that sample here"), "{error}");
 }
 
 #[test]
@@ -75,22 +106,40 @@ fn a_server_that_does_not_reload_or_answer_ends_its_worker_and_nothing_is_lost()
     );
     let mut silent = worker(&place, &asking(&place, 1, "true"), &["--patience", "1"]);
     assert_eq!(silent.end().code(), Some(1));
-    assert!(silent.said().contains("does not answer: "), "{}", silent.said());
-    let mut slow = worker(&place, &asking(&place, 1, "exec sleep 1000"), &["--patience", "1"]);
+    let said = silent.said();
+    assert!(
+        said.contains("/v1 has not answered for as long as --patience"),
+        "{said}"
+    );
+    let child = place.path().join("child");
+    let hanging = format!(
+        "sleep 1000 & echo $! > '{0}.new'; mv '{0}.new' '{0}'; wait; true",
+        child.display()
+    );
+    let mut slow = worker(&place, &asking(&place, 1, &hanging), &["--patience", "1"]);
     assert_eq!(slow.end().code(), Some(1));
-    assert!(slow.said().contains("it has not ended for 1 s"), "{}", slow.said());
+    assert!(
+        slow.said().contains("it has not ended for as long as --patience"),
+        "{}",
+        slow.said()
+    );
+    wait_until("the end of what the command started", || !is_alive(&child));
+    std::fs::remove_file(&child).unwrap();
+    // What a worker left that was killed while it read weights.
+    let left = place.path().join("weights/.rao-new-left");
+    std::fs::create_dir(&left).unwrap();
+    let mut holding = worker(&place, &asking(&place, 1, &hanging), &[]);
+    wait_until("the command", || child.exists());
+    assert!(!left.exists());
     // One directory, one worker.
-    let holding = worker(&place, &asking(&place, 1, "exec sleep 1000"), &[]);
-    let claim = place.path().join("weights/.rao-worker");
-    wait_until("the claim", || std::fs::File::open(&claim).unwrap().try_lock().is_err());
     let mut second = worker(&place, &asking(&place, 1, "true"), &[]);
     assert_eq!(second.end().code(), Some(1));
-    assert!(
-        second.said().contains("another worker puts its weights into"),
-        "{}",
-        second.said()
-    );
-    drop(holding);
+    let said = second.said();
+    assert!(said.contains("another worker puts its weights into"), "{said}");
+    // It is heard while the command runs, and ends that, too.
+    holding.terminate();
+    assert!(holding.end().success(), "{}", holding.said());
+    wait_until("the end of what the command started", || !is_alive(&child));
     let mut sound = place.worker("t", &[]);
     assert!(trainer.end().success(), "{}", trainer.said());
     assert_eq!(trees_of(&mut sound), 2 * 16);
@@ -130,11 +179,17 @@ impl LlamaServer {
     }
 }
 
-impl Drop for LlamaServer {
-    fn drop(&mut self) {
+impl LlamaServer {
+    fn kill(&self) {
         if let Ok(pid) = std::fs::read_to_string(&self.pid) {
             let _ = Command::new("kill").args(["-9", pid.trim()]).status();
         }
+    }
+}
+
+impl Drop for LlamaServer {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -171,4 +226,39 @@ fn a_server_samples_what_the_trainer_publishes() {
         assert!(mismatch > 0.0 && mismatch < 1e-4, "{mismatch}");
         assert_eq!(step["failed"], 0.0, "{step}");
     }
+}
+
+#[test]
+fn the_trees_of_a_server_that_dies_are_ended_by_others() {
+    let Some(place) = Place::open() else { return };
+    let Some(server) = LlamaServer::of(&place) else { return };
+    // Half of a tree's time is how long the server may be away.
+    let settings = [
+        "rao.steps=5",
+        "rollout.quant=f32",
+        "limits.seconds=20",
+        "nats.ack_wait=3",
+    ];
+    let mut trainer = place.train("t", &settings);
+    let dead = place.path().join("dead");
+    let command = format!("test ! -e '{}' && {}", dead.display(), server.command(4096));
+    let mut bereft = worker(&place, &asking(&place, server.port, &command), &[]);
+    wait_until("a step", || steps(&place.path().join("t")) >= 1);
+    std::fs::write(dead, []).unwrap();
+    server.kill();
+    assert_eq!(bereft.end().code(), Some(1));
+    let said = bereft.said();
+    // Within a step, or between two.
+    let within = said.contains("requests to http://127.0.0.1:");
+    assert!(within || said.contains("did not reload the server: "), "{said}");
+    let mut other = place.worker("t", &[]);
+    assert!(trainer.end().success(), "{}", trainer.said());
+    assert!(trees_of(&mut other) > 0);
+    let trained = Trained::of(&place.path().join("t"));
+    let failed = trained
+        .metrics
+        .iter()
+        .filter(|step| step["phase"] == "recursive")
+        .map(|step| &step["failed"]);
+    assert_eq!(failed.collect::<Vec<_>>(), [&Value::from(0.0); 5]);
 }

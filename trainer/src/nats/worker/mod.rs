@@ -29,7 +29,8 @@ pub struct WorkerOptions {
     pub threads: usize,
     /// Trees under way at once, at least 1.
     pub trees: usize,
-    /// How long it waits for a trainer, for the next task, or for the server to come back, before it ends with an error.
+    /// How long it waits for a trainer, for the next task, for the NATS server to come back, or for a server of its own to load new weights,
+    /// before it ends with an error.
     pub patience: Duration,
 }
 

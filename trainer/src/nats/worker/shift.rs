@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// How often it is looked whether somebody asks to stop, and whether the server still answers.
-const LOOK: Duration = Duration::from_millis(200);
+pub(super) const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) struct Shift<'a, D: Domain> {
     clerk: Clerk<'a, D>,
